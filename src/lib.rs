@@ -1,0 +1,8 @@
+//! keygate: a reverse-proxy authentication gateway.
+//!
+//! The modules stand in dependency order: each may name only those above it
+//! (`tests/it/tidy.rs` enforces it). `ARCHITECTURE.md` is the guided tour.
+
+pub mod time;
+
+pub mod telemetry;
