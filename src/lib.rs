@@ -6,3 +6,11 @@
 pub mod time;
 
 pub mod telemetry;
+
+pub mod key;
+
+pub mod route;
+
+pub mod limit;
+
+pub mod policy;
