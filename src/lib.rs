@@ -14,3 +14,5 @@ pub mod route;
 pub mod limit;
 
 pub mod policy;
+
+pub mod http1;

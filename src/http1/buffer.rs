@@ -1,0 +1,169 @@
+//! Buffers: fixed-size byte queues out of a per-thread pool, so that an idle connection holds none.
+//!
+//! A buffer goes back to the pool of its thread when it is dropped. Memory is touched only as far as it is used.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::ops::Range;
+
+/// The size of every buffer.
+pub const BUFFER_BYTES: usize = 64 * 1024;
+
+/// A queue of bytes: filled at the end, used up from the beginning. What prints it shows none of them.
+pub struct Buffer {
+    bytes: Box<[u8]>,
+    filled: Range<usize>,
+    torn: bool,
+}
+
+impl Buffer {
+    /// An empty buffer, from this thread's pool if it has one.
+    pub fn take() -> Self {
+        let pooled = POOL.with_borrow_mut(Vec::pop);
+        Self { bytes: pooled.unwrap_or_else(|| vec![0; BUFFER_BYTES].into()), filled: 0..0, torn: false }
+    }
+
+    /// The bytes that are in it.
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[self.filled.clone()]
+    }
+
+    /// How many bytes are in it.
+    pub fn len(&self) -> usize {
+        self.filled.len()
+    }
+
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.filled.is_empty()
+    }
+
+    /// How many bytes can be appended before [`Buffer::compact`].
+    pub fn room(&self) -> usize {
+        self.bytes.len() - self.filled.end
+    }
+
+    /// The free space at the end, to be read into and then reported with [`Buffer::fill`].
+    pub fn free(&mut self) -> &mut [u8] {
+        &mut self.bytes[self.filled.end..]
+    }
+
+    /// Says that `count` bytes of the free space now hold data.
+    pub fn fill(&mut self, count: usize) {
+        self.filled.end = (self.filled.end + count).min(self.bytes.len());
+    }
+
+    /// Uses up `count` bytes from the beginning.
+    pub fn consume(&mut self, count: usize) {
+        self.filled.start = (self.filled.start + count).min(self.filled.end);
+        if self.filled.is_empty() {
+            self.filled = 0..0;
+        }
+    }
+
+    /// Says that bytes which belong behind what is in it have been thrown away.
+    pub fn tear(&mut self) {
+        self.torn = true;
+    }
+
+    /// Whether bytes are missing behind what is in it.
+    pub fn is_torn(&self) -> bool {
+        self.torn
+    }
+
+    /// Keeps the first `count` bytes only.
+    pub fn truncate(&mut self, count: usize) {
+        self.filled.end = self.filled.end.min(self.filled.start + count);
+    }
+
+    /// Empties it.
+    pub fn clear(&mut self) {
+        self.filled = 0..0;
+    }
+
+    /// Moves what is in it to the front, so that all the room is at the end.
+    pub fn compact(&mut self) {
+        self.bytes.copy_within(self.filled.clone(), 0);
+        self.filled = 0..self.filled.len();
+    }
+
+    /// Appends as much of `bytes` as there is room for; how much that was.
+    pub fn append(&mut self, bytes: &[u8]) -> usize {
+        let count = bytes.len().min(self.room());
+        self.free()[..count].copy_from_slice(&bytes[..count]);
+        self.fill(count);
+        count
+    }
+
+    /// Appends all of `bytes`, or nothing and says so.
+    #[must_use]
+    pub fn push(&mut self, bytes: &[u8]) -> bool {
+        let fits = bytes.len() <= self.room();
+        if fits {
+            self.append(bytes);
+        }
+        fits
+    }
+}
+
+impl fmt::Debug for Buffer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        // At the thread's end its pool is gone already; then the memory is simply freed.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOLED_MAX {
+                pool.push(bytes);
+            }
+        });
+    }
+}
+
+/// Free buffers kept per thread; more than that are given back to the allocator.
+const POOLED_MAX: usize = 256;
+
+thread_local! {
+    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_out_in_the_order_they_went_in() {
+        let mut buffer = Buffer::take();
+        assert_eq!(buffer.append(b"hello world"), 11);
+        buffer.consume(6);
+        assert_eq!(buffer.filled(), b"world");
+        buffer.compact();
+        assert_eq!((buffer.filled(), buffer.room()), (&b"world"[..], BUFFER_BYTES - 5));
+    }
+
+    #[test]
+    fn a_full_buffer_takes_what_fits_and_refuses_what_must_be_whole() {
+        let mut buffer = Buffer::take();
+        buffer.fill(BUFFER_BYTES - 3);
+        assert!(!buffer.push(b"four"));
+        assert_eq!(buffer.append(b"four"), 3);
+        assert_eq!(buffer.room(), 0);
+    }
+
+    #[test]
+    fn a_dropped_buffer_is_used_again_and_comes_empty() {
+        let mut buffer = Buffer::take();
+        buffer.append(b"old");
+        let address = buffer.filled().as_ptr();
+        drop(buffer);
+        let mut again = Buffer::take();
+        assert!(again.is_empty());
+        again.append(b"new");
+        assert_eq!(again.filled().as_ptr(), address);
+    }
+}
