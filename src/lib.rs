@@ -16,3 +16,5 @@ pub mod limit;
 pub mod policy;
 
 pub mod http1;
+
+pub mod upstream;
