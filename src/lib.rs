@@ -18,3 +18,5 @@ pub mod policy;
 pub mod http1;
 
 pub mod upstream;
+
+pub mod catalog;
