@@ -20,3 +20,5 @@ pub mod http1;
 pub mod upstream;
 
 pub mod catalog;
+
+pub mod gateway;

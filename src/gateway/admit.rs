@@ -1,0 +1,144 @@
+//! The decision: may this request pass? Every check of the product, in order, on one screen.
+//!
+//! Cheap and certain checks come first; the limits are touched last, because they are the only step with an effect.
+//! Called by `connection` for each request; forwarding demands the [`Admitted`] that only this makes.
+
+use std::sync::Arc;
+
+use arc_swap::Guard;
+
+use super::facts::Reading;
+use super::local::Local;
+use crate::catalog::{Entry, Found, Keys, PlanId, Record};
+use crate::http1::Length;
+use crate::limit::{self, Allowance, Refused};
+use crate::policy::{self, Denial, Permit, Plan, Presented};
+use crate::route::{Access, Route};
+use crate::time::{Instant, wall};
+
+/// Proof that a request may pass, and what it passed with. Dropped, it gives back its place among the key's concurrent requests.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    _permit: Permit,
+    /// The route: an index into the rules.
+    pub(super) route: usize,
+    /// The key; none on a public route.
+    pub(super) holder: Option<Holder>,
+    _place: Option<Place>,
+}
+
+/// The key behind an admitted request.
+#[derive(Debug)]
+pub(super) struct Holder {
+    /// The key's record as it was when the request was admitted.
+    pub(super) record: Arc<Record>,
+    /// What its limits have left.
+    pub(super) allowance: Option<(PlanId, Allowance)>,
+}
+
+/// Why a request may not pass, and what is known of it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// The reason.
+    pub(super) denial: Denial,
+    /// The route, if one was found.
+    pub(super) route: Option<usize>,
+    /// The key, if one was found.
+    pub(super) record: Option<Arc<Record>>,
+    /// What the limits said, if they were asked.
+    pub(super) limits: Option<(PlanId, Refused)>,
+}
+
+/// Decides on one request.
+pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: Instant) -> Result<Admitted, Refusal> {
+    let facts = &reading.facts;
+    let index =
+        local.rules.router.find(facts.host, facts.path, facts.method).ok_or(Refusal::of(Denial::RouteUnknown))?;
+    let route = &local.rules.routes[index];
+    let on_route = |denial| Refusal { route: Some(index), ..Refusal::of(denial) };
+
+    if route.access == Access::Public {
+        let permit = policy::permit_public(route, facts).map_err(on_route)?;
+        fitting_body(local, route, reading).map_err(on_route)?;
+        return Ok(Admitted { _permit: permit, route: index, holder: None, _place: None });
+    }
+    let presented = match facts.credential {
+        Presented::One(presented) => presented,
+        Presented::None => return Err(on_route(Denial::KeyMissing)),
+        Presented::Ambiguous => return Err(on_route(Denial::KeyAmbiguous)),
+    };
+    local.rules.wire.form.check(presented).map_err(|_| on_route(Denial::KeyMalformed))?;
+    let Found { entry, record } = look_up(local, keys, presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
+    let of_key = |denial| Refusal { record: Some(Arc::clone(&record)), ..on_route(denial) };
+
+    let permit = policy::permit(&record.key, route, facts, wall(now)).map_err(of_key)?;
+    fitting_body(local, route, reading).map_err(of_key)?;
+    let plan = plan_in_force(local, &record).map_err(of_key)?;
+    let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
+    let allowance = match plan {
+        Some((id, plan)) if !plan.limits.is_empty() => {
+            let taken = limit::take(&plan.limits, entry.limits(), route.cost, now);
+            Some((
+                id,
+                taken.map_err(|refused| Refusal { limits: Some((id, refused)), ..of_key(Denial::LimitExceeded) })?,
+            ))
+        }
+        _ => None,
+    };
+    let holder = Holder { record: Guard::into_inner(record), allowance };
+    Ok(Admitted { _permit: permit, route: index, holder: Some(holder), _place: place })
+}
+
+/// Digests the credential and looks for it under all of its digests, so that the work never tells whether it was found.
+fn look_up(local: &Local, keys: &Keys, presented: &[u8]) -> Option<Found> {
+    let digests = local.rules.wire.hasher.digests(presented);
+    digests.iter().fold(None, |found, digest| keys.find_under(&local.rules, digest).or(found))
+}
+
+/// The plan of a key; a key whose plan is gone from the rules is refused.
+fn plan_in_force<'l>(local: &'l Local, record: &Record) -> Result<Option<(PlanId, &'l Plan)>, Denial> {
+    let Some(id) = record.plan else { return Ok(None) };
+    local.rules.plan(id).map(|plan| Some((id, plan))).ok_or(Denial::PlanNotAllowed)
+}
+
+fn fitting_body(local: &Local, route: &Route, reading: &Reading<'_, '_>) -> Result<(), Denial> {
+    let most = route.max_body_bytes.or(local.rules.wire.max_body_bytes);
+    match (reading.length, most) {
+        (Length::Known(bytes), Some(most)) if bytes > most => Err(Denial::BodyTooLarge),
+        _ => Ok(()),
+    }
+}
+
+impl Refusal {
+    /// A refusal of which nothing more is known.
+    pub(super) const fn of(denial: Denial) -> Self {
+        Self { denial, route: None, record: None, limits: None }
+    }
+
+    /// Whether the request costs more than the limit ever has, so that no waiting helps.
+    pub(super) fn is_for_good(&self, local: &Local) -> bool {
+        let (Some((plan, refused)), Some(route)) = (&self.limits, self.route) else { return false };
+        let limit = local.rules.plan(*plan).and_then(|plan| plan.limits.get(usize::from(refused.index)));
+        limit.is_some_and(|limit| local.rules.routes[route].cost > limit.burst())
+    }
+}
+
+/// A place among the concurrent requests of a key; given back when it is dropped, however the request ends.
+#[derive(Debug)]
+struct Place(Arc<Entry>);
+
+impl Place {
+    fn take(entry: &Arc<Entry>, plan: Option<&Plan>) -> Result<Option<Self>, Denial> {
+        match plan.and_then(|plan| plan.concurrency) {
+            None => Ok(None),
+            Some(most) if entry.limits().enter(most) => Ok(Some(Self(Arc::clone(entry)))),
+            Some(_) => Err(Denial::ConcurrencyExceeded),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.limits().leave();
+    }
+}

@@ -1,0 +1,213 @@
+//! The client's connection: waiting for heads, and leaving what was not read behind without mistaking it for a request.
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::ReadHalf;
+
+use super::io::{self, Stopped};
+use super::thread::Thread;
+use super::wheel::Seat;
+use crate::catalog::ClientTimeouts;
+use crate::http1::{BUFFER_BYTES, Body, Buffer, HeadError, HeadLimits, HeadScan, Piece};
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The socket.
+    pub(super) stream: TcpStream,
+    /// Who is at the other end.
+    pub(super) peer: IpAddr,
+    /// What has been read and not been used up; none while the connection is idle.
+    pub(super) input: Option<Buffer>,
+    /// Deadlines.
+    pub(super) seat: Seat,
+}
+
+/// What came of waiting for a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// A head of so many bytes is at the beginning of the input.
+    Head(usize),
+    /// What came cannot become a head.
+    Refused(HeadError),
+    /// A head began and did not end in time.
+    TooSlow,
+    /// Nothing more will come, or is wanted.
+    Gone,
+}
+
+impl Client {
+    /// Waits for the next request's head.
+    pub(super) async fn next_head(
+        &mut self,
+        thread: &Thread,
+        limits: &HeadLimits,
+        timeouts: ClientTimeouts,
+    ) -> Arrival {
+        if self.input.as_ref().is_none_or(Buffer::is_empty) && !self.first_bytes(thread, timeouts.idle).await {
+            return Arrival::Gone;
+        }
+        let mut scan = HeadScan::default();
+        let deadline = self.seat.deadline(timeouts.head);
+        loop {
+            let input = self.input.get_or_insert_with(Buffer::take);
+            match scan.advance(input.filled(), limits) {
+                Ok(Some(length)) => return Arrival::Head(length),
+                Ok(None) => {}
+                Err(error) => return Arrival::Refused(error),
+            }
+            match io::read(&mut self.stream.split().0, input, &self.seat, deadline).await {
+                Ok(0) | Err(Stopped::Broken) => return Arrival::Gone,
+                Ok(_) => {}
+                Err(Stopped::Elapsed) => return Arrival::TooSlow,
+            }
+        }
+    }
+
+    /// Waits until the next request begins, holding no buffer meanwhile; false if the connection is to be closed instead.
+    async fn first_bytes(&mut self, thread: &Thread, idle_timeout: Duration) -> bool {
+        let deadline = self.seat.deadline(idle_timeout);
+        let (mut socket, _) = self.stream.split();
+        let (input, seat) = (&mut self.input, &self.seat);
+        poll_fn(|cx| {
+            *input = None;
+            if socket.as_ref().poll_read_ready(cx).is_ready() {
+                let buffer = input.insert(Buffer::take());
+                if let Poll::Ready(read) = io::poll_read(&mut socket, buffer, cx) {
+                    return Poll::Ready(read.is_ok_and(|count| count > 0));
+                }
+                *input = None;
+            }
+            if thread.is_draining() {
+                return Poll::Ready(false);
+            }
+            seat.poll_elapsed(deadline).map(|_| false)
+        })
+        .await
+    }
+
+    /// Reads the rest of a body away, if it is small and prompt; whether the connection stands at the next request then.
+    pub(super) async fn skip_body(&mut self, body: &mut Body) -> bool {
+        let deadline = self.seat.deadline(SKIP_TIMEOUT);
+        let mut left = MAX_SKIPPED;
+        loop {
+            let ready = self.input.as_ref().map_or(&b""[..], Buffer::filled);
+            let Ok(piece) = body.piece(ready, left) else { return false };
+            match piece {
+                Piece::Skip(count) => self.consume(count),
+                Piece::Data(count) => {
+                    self.consume(count);
+                    left -= count;
+                    if left == 0 && !body.is_done() {
+                        return false;
+                    }
+                }
+                Piece::End(trailer) => {
+                    self.consume(trailer);
+                    return true;
+                }
+                Piece::More => {
+                    let input = self.input.get_or_insert_with(Buffer::take);
+                    let read = io::read(&mut self.stream.split().0, input, &self.seat, deadline).await;
+                    if !matches!(read, Ok(count) if count > 0) {
+                        return false;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Closes with a reset, so that an answer that ends with its connection is not taken for a whole one.
+    pub(super) fn reset(&self) {
+        // If it fails the connection is gone already.
+        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+    }
+
+    /// Closes so that the client can still read what was sent to it: says that nothing more comes, and reads away for a while.
+    ///
+    /// Closing with unread bytes would make the system send a reset, which can overtake the answer (RFC 9112 section 9.6).
+    pub(super) async fn close_gently(&mut self) {
+        if self.stream.shutdown().await.is_err() {
+            return;
+        }
+        let deadline = self.seat.deadline(LINGER_TIMEOUT);
+        let mut left = MAX_LINGERED;
+        let mut input = self.input.take().unwrap_or_else(Buffer::take);
+        while left > 0 {
+            input.clear();
+            match io::read(&mut self.stream.split().0, &mut input, &self.seat, deadline).await {
+                Ok(count) if count > 0 => left = left.saturating_sub(count),
+                _ => return,
+            }
+        }
+    }
+
+    /// Uses up bytes of the input.
+    pub(super) fn consume(&mut self, count: usize) {
+        if let Some(input) = self.input.as_mut() {
+            input.consume(count);
+        }
+    }
+}
+
+/// Ready when the client has left. What else it sends meanwhile is kept; once that is much, nothing more is read.
+pub(super) fn poll_ahead(socket: &mut ReadHalf<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
+    while input.is_some() || socket.as_ref().poll_read_ready(cx).is_ready() {
+        let kept = input.get_or_insert_with(Buffer::take);
+        if kept.len() > KEPT_AHEAD {
+            return Poll::Pending;
+        }
+        match io::poll_read(socket, kept, cx) {
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(_)) => {}
+            Poll::Pending => break,
+        }
+    }
+    if input.as_ref().is_some_and(Buffer::is_empty) {
+        *input = None;
+    }
+    Poll::Pending
+}
+
+/// Ready when the client has left, however much it sends before: what is too much to be kept is thrown away.
+///
+/// For a client whose request is whole. The buffer is torn then, and no further request can be read from it.
+pub(super) fn poll_left(socket: &mut ReadHalf<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
+    if poll_ahead(socket, input, cx).is_ready() {
+        return Poll::Ready(());
+    }
+    let Some(kept) = input.as_mut().filter(|kept| kept.len() > KEPT_AHEAD) else { return Poll::Pending };
+    loop {
+        match io::poll_read(socket, &mut Buffer::take(), cx) {
+            Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+            Poll::Ready(Ok(_)) => kept.tear(),
+            Poll::Pending => return Poll::Pending,
+        }
+    }
+}
+
+/// Whether it can be worth reading the rest of a body away; known to be too long, it is not.
+pub(super) const fn is_worth_skipping(body: &Body) -> bool {
+    match body {
+        Body::Known(left) => *left <= MAX_SKIPPED as u64,
+        Body::Chunked(_) => true,
+        Body::UntilClose | Body::Closed => false,
+    }
+}
+
+/// With more than this of further requests in the buffer, what follows is thrown away, and with it the connection.
+const KEPT_AHEAD: usize = BUFFER_BYTES / 2;
+/// The most bytes of an unread body that are read away to keep a connection.
+const MAX_SKIPPED: usize = 64 * 1024;
+/// For how long.
+const SKIP_TIMEOUT: Duration = Duration::from_secs(2);
+/// The most bytes that are read away before a connection is closed after an answer.
+const MAX_LINGERED: usize = 1024 * 1024;
+/// For how long.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

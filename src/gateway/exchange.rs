@@ -1,0 +1,284 @@
+//! One request to one upstream: connection, both directions, retries; and what came of it.
+//!
+//! The way up and the way down run side by side in the client's own task, so that an early answer is seen while a body is
+//! still coming and a client that leaves is seen while an answer is still due. Nothing is sent twice but a request without
+//! a byte of body whose kept-alive connection was closed without a byte of answer.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use super::admit::Admitted;
+use super::client::{self, Client};
+use super::downlink::{Account, Downlink, Failure, Landed};
+use super::forward;
+use super::reply::Asked;
+use super::request::Request;
+use super::thread::Thread;
+use super::trail::{Times, Trail};
+use super::trailers;
+use super::uplink::{Fault, Progress, Uplink};
+use crate::http1::Buffer;
+use crate::policy::Denial;
+use crate::telemetry::UpstreamResult;
+use crate::upstream::{self, Checkout, Connection, Lease, Pool, Tried};
+
+/// What came of a forwarded request.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The whole answer has been delivered.
+    Delivered {
+        /// Its status.
+        status: u16,
+        /// Whether the client's connection can be kept.
+        keep: bool,
+    },
+    /// Nothing has been delivered; the gateway answers.
+    Denied(Denial, Option<Duration>),
+    /// The connection must be cut in the middle of an answer; why.
+    Cut {
+        /// The status that the client saw.
+        status: u16,
+        /// What the gateway would have answered if it still could.
+        denial: Denial,
+    },
+    /// The client has left.
+    ClientGone {
+        /// The status that the client saw; 0 if none.
+        status: u16,
+    },
+}
+
+/// One attempt on one connection.
+enum Attempt {
+    Ended(Outcome),
+    /// A kept-alive connection was dead before the request reached anybody.
+    Stale,
+}
+
+/// Forwards a request whose head stands in `request.out`.
+pub(super) async fn run(client: &mut Client, request: &mut Request, admitted: &Admitted, thread: &Thread) -> Outcome {
+    let upstream = request.local.rules.routes[admitted.route].upstream;
+    let pool = Rc::clone(&request.local.pools[upstream]);
+    let head_end = request.out.len();
+    let mut tried = Tried::default();
+    loop {
+        request.out.truncate(head_end);
+        let mut connection = match connection(client, &pool, &mut tried, &mut request.trail, thread).await {
+            Ok(connection) => connection,
+            Err(outcome) => return outcome,
+        };
+        let keeps_host = request.has_host && pool.options().preserve_host;
+        let host = (!keeps_host).then(|| connection.lease().target());
+        if forward::end_head(&mut request.out, host.as_deref()).is_err() {
+            return Outcome::Denied(Denial::HeadTooLarge, None);
+        }
+        match attempt(client, request, admitted, (&mut connection, &pool), thread).await {
+            (Attempt::Ended(outcome), true) => {
+                pool.put_back(connection, thread.wheel.coarse_now());
+                return outcome;
+            }
+            (Attempt::Ended(outcome), false) => return outcome,
+            (Attempt::Stale, _) => tried.fresh_only(),
+        }
+    }
+}
+
+/// A connection to the upstream: a kept one, or a new one to the first address that takes it.
+async fn connection(
+    client: &mut Client,
+    pool: &Pool,
+    tried: &mut Tried,
+    trail: &mut Trail,
+    thread: &Thread,
+) -> Result<Connection, Outcome> {
+    let mut last = Denial::UpstreamUnavailable;
+    loop {
+        let now = thread.wheel.coarse_now();
+        let lease = match pool.checkout(tried, now, thread.random()) {
+            Checkout::Reused(connection) => return Ok(connection),
+            Checkout::Connect(lease) => lease,
+            Checkout::Nothing(after) => return Err(Outcome::Denied(last, Some(after))),
+        };
+        let began = client.seat.now();
+        trail.target = Some(lease.target());
+        trail.result = Some(UpstreamResult::ConnectFailed);
+        let connected = connect(client, lease, pool.options().connect_timeout).await;
+        trail.connecting += client.seat.now().since(began);
+        last = match connected {
+            Ok(connection) => return Ok(connection),
+            Err(Outcome::Denied(denial, _)) => denial,
+            Err(gone) => return Err(gone),
+        };
+    }
+}
+
+/// The client left while the gateway was connecting.
+struct ClientGone;
+
+/// Connects, within a while; a failure is noted with the address.
+async fn connect(client: &mut Client, lease: Lease, timeout: Duration) -> Result<Connection, Outcome> {
+    let deadline = client.seat.deadline(timeout);
+    let mut connecting = pin!(TcpStream::connect(lease.address().socket));
+    let (mut socket, _) = client.stream.split();
+    let (input, seat) = (&mut client.input, &client.seat);
+    let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+        Poll::Ready(connected) => Poll::Ready(Ok(Some(connected))),
+        Poll::Pending if client::poll_ahead(&mut socket, input, cx).is_ready() => Poll::Ready(Err(ClientGone)),
+        Poll::Pending => seat.poll_elapsed(deadline).map(|_| Ok(None)),
+    });
+    let denial = match connected.await {
+        Err(ClientGone) => return Err(Outcome::ClientGone { status: 0 }),
+        Ok(Some(Ok(stream))) => {
+            lease.address().health.connecting.end();
+            return Ok(lease.fresh(stream));
+        }
+        Ok(Some(Err(error))) if upstream::is_exhaustion(&error) => {
+            return Err(Outcome::Denied(Denial::Overloaded, None));
+        }
+        Ok(Some(Err(_))) => Denial::UpstreamFailed,
+        Ok(None) => Denial::UpstreamTimeout,
+    };
+    lease.address().health.connecting.add(client.seat.now());
+    lease.metrics().finished(UpstreamResult::ConnectFailed);
+    Err(Outcome::Denied(denial, None))
+}
+
+/// Runs both directions over one connection; the second value says whether the connection can be kept.
+async fn attempt(
+    client: &mut Client,
+    request: &mut Request,
+    admitted: &Admitted,
+    (connection, pool): (&mut Connection, &Pool),
+    thread: &Thread,
+) -> (Attempt, bool) {
+    let progress = Progress::default();
+    let mut account = Account::default();
+    let landed = run_both(client, request, admitted, (connection, pool), thread, &progress, &mut account).await;
+    let reused = connection.is_reused();
+    let lease = connection.lease();
+    request.trail.bytes_in = progress.bytes_in.get();
+    request.trail.bytes_out = account.bytes_out;
+    request.trail.target = Some(lease.target());
+    request.trail.note_times(&Times {
+        head_sent: progress.head_sent.get(),
+        sent: progress.sent.get(),
+        answered: account.head_at,
+        passed_on: account.head_sent_at,
+        ended: account.head_at.is_none().then(|| client.seat.now()),
+    });
+    if landed == Ok(Landed::Silent) && reused && !progress.body_started.get() {
+        return (Attempt::Stale, false);
+    }
+    let (result, outcome, keep) =
+        conclude(landed, client.input.as_ref().is_some_and(Buffer::is_torn), &progress, &account, request);
+    lease.metrics().finished(result);
+    request.trail.result = Some(result);
+    match result {
+        UpstreamResult::Answered => lease.address().health.answering.end(),
+        UpstreamResult::Reset if !reused && !account.heard => lease.address().health.answering.add(client.seat.now()),
+        _ => {}
+    }
+    (Attempt::Ended(outcome), keep)
+}
+
+/// Both directions side by side, until one of them ends the request.
+async fn run_both(
+    client: &mut Client,
+    request: &mut Request,
+    admitted: &Admitted,
+    (connection, pool): (&mut Connection, &Pool),
+    thread: &Thread,
+    progress: &Progress,
+    account: &mut Account,
+) -> Result<Landed, Fault> {
+    let options = pool.options();
+    let client_timeout = request.local.rules.wire.timeouts.body;
+    let (client_read, client_write) = client.stream.split();
+    let (upstream_read, upstream_write) = connection.stream.split();
+    let mut id = [0; 64];
+    let id_length = request.trail.id(&request.out).len();
+    id[..id_length].copy_from_slice(request.trail.id(&request.out));
+    let asked = Asked {
+        admitted,
+        local: &request.local,
+        id: &id[..id_length],
+        is_head: request.is_head,
+        version: request.version,
+        keep_alive: request.keep_alive,
+        waits: request.expects_continue,
+        thread,
+        progress,
+        by_authorization: request.by_authorization,
+    };
+    let mut uplink = Uplink {
+        client: client_read,
+        input: &mut client.input,
+        upstream: upstream_write,
+        head_start: request.trail.len(),
+        out: &mut request.out,
+        body: &mut request.body,
+        max_body_bytes: request.max_body_bytes,
+        progress,
+        seat: &client.seat,
+        client_timeout,
+        upstream_timeout: options.idle_timeout,
+        trailers: trailers::Filter::Request(&request.local.request_roles),
+    };
+    let mut downlink = Downlink {
+        upstream: upstream_read,
+        client: client_write,
+        asked,
+        progress,
+        seat: &client.seat,
+        response_timeout: options.response_timeout,
+        upstream_timeout: options.idle_timeout,
+        client_timeout,
+        account,
+    };
+    let (mut up, mut down) = (pin!(uplink.run()), pin!(downlink.run()));
+    poll_fn(|cx| {
+        if let Poll::Ready(fault) = up.as_mut().poll(cx) {
+            return Poll::Ready(Err(fault));
+        }
+        down.as_mut().poll(cx).map(Ok)
+    })
+    .await
+}
+
+/// What the end of both directions means: for the target's counters, for the client, for the upstream's connection.
+fn conclude(
+    landed: Result<Landed, Fault>,
+    lost_bytes: bool,
+    progress: &Progress,
+    account: &Account,
+    request: &Request,
+) -> (UpstreamResult, Outcome, bool) {
+    let status = account.status;
+    let failed = |result, denial| {
+        let outcome =
+            if progress.answered.get() { Outcome::Cut { status, denial } } else { Outcome::Denied(denial, None) };
+        (result, outcome, false)
+    };
+    match landed {
+        Ok(Landed::Whole { keep_client, keep_upstream }) => {
+            let request_done = request.body.is_done() && progress.sent.get().is_some();
+            let outcome = Outcome::Delivered { status, keep: keep_client && !lost_bytes };
+            (UpstreamResult::Answered, outcome, keep_upstream && request_done && !progress.refused.get())
+        }
+        Ok(Landed::Silent | Landed::Failed(Failure::Reset)) => failed(UpstreamResult::Reset, Denial::UpstreamFailed),
+        Ok(Landed::Failed(Failure::Malformed)) => failed(UpstreamResult::Malformed, Denial::UpstreamFailed),
+        Ok(Landed::Failed(Failure::Timeout)) => failed(UpstreamResult::Timeout, Denial::UpstreamTimeout),
+        Ok(Landed::ClientGone) | Err(Fault::ClientGone) => (
+            UpstreamResult::ClientGone,
+            Outcome::ClientGone { status: if progress.answered.get() { status } else { 0 } },
+            false,
+        ),
+        Err(Fault::Denied(denial @ Denial::UpstreamTimeout)) => failed(UpstreamResult::Timeout, denial),
+        Err(Fault::Denied(denial)) => failed(UpstreamResult::ClientGone, denial),
+    }
+}

@@ -1,0 +1,196 @@
+//! The request head that goes upstream: the client's, less what is not the upstream's business, plus who is calling.
+//!
+//! Written straight into the outgoing buffer in one pass. Demands an [`Admitted`]: nothing is forwarded without a decision.
+
+use std::io::Write;
+
+use super::admit::Admitted;
+use super::credentials;
+use super::facts::{self, Reading};
+use super::local::Local;
+use super::roles::RequestRole;
+use super::trail::Trail;
+use crate::http1::{Buffer, Field, Length};
+
+/// The outgoing buffer has no room for the head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
+
+/// Appends the head to `out`, behind the trail.
+///
+/// # Errors
+/// If it does not fit; that is so only for heads near the size of the buffer.
+pub(super) fn write_head(
+    admitted: &Admitted,
+    reading: &Reading<'_, '_>,
+    local: &Local,
+    trail: &Trail,
+    out: &mut Buffer,
+) -> Result<(), NoRoom> {
+    let mut head = Head { out, fits: true };
+    let route = &local.rules.routes[admitted.route];
+    let path = if route.strip_prefix { route.path.strip(reading.facts.path) } else { reading.facts.path };
+    head.put(&[reading.facts.method.as_bytes(), b" ", path]);
+    write_query(&mut head, reading, local);
+    head.put(&[b" HTTP/1.1\r\n"]);
+    if let (Some(host), true) = (reading.host, local.pools[route.upstream].options().preserve_host) {
+        head.put(&[b"Host: ", host, b"\r\n"]);
+    }
+    for (field, role) in reading.fields.iter().zip(&reading.roles) {
+        write_field(&mut head, field, *role, reading, local);
+    }
+    write_identity(&mut head, admitted, local);
+    write_forwarding(&mut head, reading, local);
+    write_request_id(&mut head, trail);
+    write_framing(&mut head, reading);
+    if head.fits { Ok(()) } else { Err(NoRoom) }
+}
+
+/// Ends the head; `host` is the target's authority, for a head that has no Host yet.
+pub(super) fn end_head(out: &mut Buffer, host: Option<&str>) -> Result<(), NoRoom> {
+    let mut head = Head { out, fits: true };
+    if let Some(host) = host {
+        head.put(&[b"Host: ", host.as_bytes(), b"\r\n"]);
+    }
+    head.put(&[b"\r\n"]);
+    if head.fits { Ok(()) } else { Err(NoRoom) }
+}
+
+/// The head being written; what does not fit is remembered.
+struct Head<'o> {
+    out: &'o mut Buffer,
+    fits: bool,
+}
+
+impl Head<'_> {
+    fn put(&mut self, parts: &[&[u8]]) {
+        for part in parts {
+            self.fits &= self.out.push(part);
+        }
+    }
+}
+
+fn write_query(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Local) {
+    let Some(query) = reading.query else { return };
+    let places = &local.rules.wire.credentials;
+    let is_ours = |pair: &&[u8]| credentials::is_credential_parameter(pair, places);
+    if places.forward || places.query.is_empty() || !credentials::parameters(query).any(|pair| is_ours(&pair)) {
+        return head.put(&[b"?", query]);
+    }
+    let others = credentials::parameters(query).filter(|pair| !is_ours(pair));
+    for (at, pair) in others.enumerate() {
+        head.put(&[if at == 0 { b"?" } else { b"&" }, pair]);
+    }
+}
+
+fn write_field(head: &mut Head<'_>, field: &Field<'_>, role: RequestRole, reading: &Reading<'_, '_>, local: &Local) {
+    let places = &local.rules.wire.credentials;
+    let stays = match role {
+        RequestRole::Plain | RequestRole::ContentType => true,
+        RequestRole::Bearer | RequestRole::Credential => places.forward || !credentials::is_all_credential(field, role),
+        RequestRole::Cookie if !places.forward => return write_cookies(head, field, local),
+        RequestRole::Cookie => true,
+        RequestRole::ForwardedProto | RequestRole::ForwardedHost | RequestRole::ProxyClaim => reading.peer_is_trusted,
+        RequestRole::Expect => reading.expects_continue,
+        RequestRole::Dropped
+        | RequestRole::Connection
+        | RequestRole::Host
+        | RequestRole::ContentLength
+        | RequestRole::TransferEncoding
+        | RequestRole::ForwardedFor
+        | RequestRole::RequestId => false,
+    };
+    if stays {
+        head.put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
+    }
+}
+
+/// A cookie field without the pairs that hold credentials; byte for byte if there are none.
+fn write_cookies(head: &mut Head<'_>, field: &Field<'_>, local: &Local) {
+    let places = &local.rules.wire.credentials;
+    let is_ours = |cookie: &&[u8]| credentials::is_credential_cookie(cookie, places);
+    if !credentials::cookies(field.value).any(|cookie| is_ours(&cookie)) {
+        return head.put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
+    }
+    let mut others = credentials::cookies(field.value).filter(|cookie| !is_ours(cookie));
+    let Some(first) = others.next() else { return };
+    head.put(&[field.name.as_bytes(), b": ", first]);
+    others.for_each(|cookie| head.put(&[b"; ", cookie]));
+    head.put(&[b"\r\n"]);
+}
+
+fn write_identity(head: &mut Head<'_>, admitted: &Admitted, local: &Local) {
+    let Some(holder) = &admitted.holder else { return };
+    let key = &holder.record.key;
+    let names = &local.rules.wire.identity;
+    let values = [
+        (&names.key, Some(key.id.as_str())),
+        (&names.owner, key.owner.as_ref().map(|owner| owner.as_str())),
+        (&names.plan, key.plan.as_ref().map(|plan| plan.as_str())),
+    ];
+    for (name, value) in values {
+        if let (Some(name), Some(value)) = (name, value) {
+            head.put(&[name.as_bytes(), b": ", value.as_bytes(), b"\r\n"]);
+        }
+    }
+}
+
+/// `X-Forwarded-*` and `Via`. A list that came from somebody who is not trusted is not continued but begun.
+fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Local) {
+    head.put(&[b"X-Forwarded-For: "]);
+    if reading.peer_is_trusted {
+        let list = facts::values_of(reading.fields, &reading.roles, RequestRole::ForwardedFor);
+        list.filter(|value| !value.is_empty()).for_each(|value| head.put(&[value, b", "]));
+    }
+    let mut text = [0; 64];
+    let mut rest = &mut text[..];
+    // 64 bytes hold any address.
+    let _ = write!(rest, "{}", reading.peer);
+    let length = 64 - rest.len();
+    head.put(&[&text[..length], b"\r\n"]);
+    let has = |role| reading.peer_is_trusted && reading.roles.iter().take(reading.fields.len()).any(|r| *r == role);
+    if !has(RequestRole::ForwardedProto) {
+        head.put(&[b"X-Forwarded-Proto: http\r\n"]);
+    }
+    if let (Some(host), false) = (reading.host, has(RequestRole::ForwardedHost)) {
+        head.put(&[b"X-Forwarded-Host: ", host, b"\r\n"]);
+    }
+    if local.rules.wire.via {
+        head.put(&[b"Via: 1.1 keygate\r\n"]);
+    }
+}
+
+fn write_request_id(head: &mut Head<'_>, trail: &Trail) {
+    head.put(&[b"X-Request-Id: "]);
+    let mut id = [0; 64];
+    let length = trail.id(head.out).len();
+    id[..length].copy_from_slice(trail.id(head.out));
+    head.put(&[&id[..length], b"\r\n"]);
+}
+
+/// The body's framing, made anew. A method that usually has a body says so even if it is empty (RFC 9110 section 8.6).
+fn write_framing(head: &mut Head<'_>, reading: &Reading<'_, '_>) {
+    match reading.length {
+        Length::Chunked => head.put(&[b"Transfer-Encoding: chunked\r\n"]),
+        Length::Known(0) if !reading.declares_length => {}
+        Length::Known(bytes) => {
+            let mut text = [0; 20];
+            let digits = decimal(bytes, &mut text);
+            head.put(&[b"Content-Length: ", digits, b"\r\n"]);
+        }
+        Length::UntilClose => unreachable!("requests never end with their connection"),
+    }
+}
+
+/// The decimal digits of `number`.
+pub(super) fn decimal(mut number: u64, text: &mut [u8; 20]) -> &[u8] {
+    let mut at = text.len();
+    loop {
+        at -= 1;
+        text[at] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return &text[at..];
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The data plane: listeners, the connection loop, facts, admit, forward, answer, finish.
+//!
+//! A request never leaves the thread that accepted its connection. Started and joined by `app`.
+
+mod admit;
+mod answer;
+mod client;
+mod connection;
+mod credentials;
+mod downlink;
+mod exchange;
+mod facts;
+mod finish;
+mod flood;
+mod forward;
+mod io;
+mod limits;
+mod listener;
+mod local;
+mod options;
+mod reply;
+mod request;
+mod roles;
+mod run;
+mod shared;
+mod thread;
+mod trail;
+mod trailers;
+mod uplink;
+mod wheel;
+
+pub use finish::{DENIALS, OUTCOMES};
+pub use options::Options;
+pub use run::{Gateway, StartError, start};

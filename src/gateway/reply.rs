@@ -1,0 +1,243 @@
+//! The response head that goes to the client: the upstream's, less what belongs to its connection, framed anew.
+//!
+//! Written straight into an outgoing buffer in one pass. A head that allows two readings is refused.
+
+use super::admit::Admitted;
+use super::forward::decimal;
+use super::limits::Standing;
+use super::local::Local;
+use super::roles::ResponseRole;
+use super::thread::Thread;
+use super::uplink::Progress;
+use crate::catalog::LimitHeaders;
+use crate::http1::{
+    Body, Buffer, Connection, FieldSlots, Framing, Length, ResponseHead, TooManyNamed, Version, parse_response,
+};
+use crate::time::Instant;
+
+/// What a response is written for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked<'a> {
+    /// The decision.
+    pub(super) admitted: &'a Admitted,
+    /// The rules the request started with.
+    pub(super) local: &'a Local,
+    /// The request's id, echoed.
+    pub(super) id: &'a [u8],
+    /// Whether a body is never sent.
+    pub(super) is_head: bool,
+    /// The client's version.
+    pub(super) version: Version,
+    /// Whether the client's connection can be kept after it, as far as the client is concerned.
+    pub(super) keep_alive: bool,
+    /// Whether the client waits for a 100 before it sends the body.
+    pub(super) waits: bool,
+    /// The data thread, which may be about to stop.
+    pub(super) thread: &'a Thread,
+    /// How far the request has got.
+    pub(super) progress: &'a Progress,
+    /// Whether shared caches know by themselves that the answer is not for everybody.
+    pub(super) by_authorization: bool,
+}
+
+/// A response head, taken over.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// An interim one, written out if the client can take it; another follows.
+    Interim,
+    /// The final one.
+    Final(Final),
+}
+
+/// What follows a final response head.
+#[derive(Debug)]
+pub(super) struct Final {
+    /// Its status.
+    pub(super) status: u16,
+    /// The body to be read from the upstream.
+    pub(super) body: Body,
+    /// How the body goes to the client.
+    pub(super) framing: Outgoing,
+    /// Whether the upstream's connection may be used again.
+    pub(super) keep_upstream: bool,
+    /// Whether the client's connection may be.
+    pub(super) keep_client: bool,
+}
+
+/// How a body goes to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outgoing {
+    /// As it is: its length was announced, or it ends with the connection.
+    Plain,
+    /// In chunks.
+    Chunked,
+}
+
+/// A response head that is malformed, ambiguous or too large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Takes over the response head in `bytes` and appends what the client gets of it to `out`.
+pub(super) fn take_over(bytes: &[u8], asked: &Asked<'_>, now: Instant, out: &mut Buffer) -> Result<Reply, Malformed> {
+    let mut slots = FieldSlots::new();
+    let head = parse_response(bytes, &mut slots).map_err(|_| Malformed)?;
+    let survey = Survey::of(&head, asked.local)?;
+    let start = out.len();
+    write_start(&head, &survey, asked, out)?;
+    if head.is_interim() {
+        // Upgrades are never asked for, so a 101 answers nothing; an HTTP/1.0 client knows no interim answers.
+        if head.status == 101 {
+            return Err(Malformed);
+        }
+        put(out, &[b"\r\n"])?;
+        if asked.version == Version::Http10 {
+            out.truncate(start);
+        }
+        return Ok(Reply::Interim);
+    }
+    let follow = survey.follow(&head, asked)?;
+    write_rest(&head, &survey, asked, &follow, now, out)?;
+    Ok(Reply::Final(follow))
+}
+
+/// What the fields of a response say about its connection and body.
+#[derive(Debug, Default)]
+struct Survey<'b> {
+    framing: Framing,
+    connection: Connection<'b>,
+    cache_control: Option<&'b str>,
+    has_date: bool,
+}
+
+impl<'b> Survey<'b> {
+    fn of(head: &ResponseHead<'b, '_>, local: &Local) -> Result<Self, Malformed> {
+        let mut survey = Self::default();
+        for field in head.fields {
+            match local.response_roles.of(field.name.as_bytes()) {
+                ResponseRole::Connection => survey.connection.take_in(field.value).map_err(|TooManyNamed| Malformed)?,
+                ResponseRole::ContentLength => survey.framing.content_length(field.value).map_err(|_| Malformed)?,
+                ResponseRole::TransferEncoding => {
+                    survey.framing.transfer_encoding(field.value).map_err(|_| Malformed)?
+                }
+                ResponseRole::CacheControl => survey.cache_control = Some(field.name),
+                ResponseRole::Date => survey.has_date = true,
+                ResponseRole::Plain | ResponseRole::Dropped | ResponseRole::Limits => {}
+            }
+        }
+        Ok(survey)
+    }
+
+    /// Whether a body is spoken of. After HEAD a server in error may send it all the same, and later.
+    fn announces_body(&self) -> bool {
+        !matches!(self.framing.of_response(Version::Http11), Ok(Length::Known(0) | Length::UntilClose))
+    }
+
+    fn keeps_cache_control(&self) -> bool {
+        self.cache_control.is_some_and(|name| !self.connection.names(name))
+    }
+
+    /// RFC 9112 section 6.3: no body with HEAD, 1xx, 204 and 304, whatever the fields say.
+    fn follow(&self, head: &ResponseHead<'_, '_>, asked: &Asked<'_>) -> Result<Final, Malformed> {
+        let announced = self.framing.of_response(head.version).map_err(|_| Malformed)?;
+        let has_body = !asked.is_head && !matches!(head.status, 204 | 304);
+        let length = if has_body { announced } else { Length::Known(0) };
+        let knows_chunks = asked.version == Version::Http11;
+        let framing = match length {
+            Length::Known(_) => Outgoing::Plain,
+            Length::Chunked | Length::UntilClose if knows_chunks => Outgoing::Chunked,
+            Length::Chunked | Length::UntilClose => Outgoing::Plain,
+        };
+        let ends_with_connection = !matches!(length, Length::Known(_)) && !knows_chunks;
+        Ok(Final {
+            status: head.status,
+            body: Body::new(length),
+            framing,
+            keep_upstream: !self.connection.closes()
+                && length != Length::UntilClose
+                && head.version == Version::Http11
+                && !(asked.is_head && self.announces_body()),
+            keep_client: asked.keep_alive && !ends_with_connection && !self.ends_early(asked),
+        })
+    }
+}
+
+impl Survey<'_> {
+    /// Whether the connection cannot be kept for a reason that only shows now: the gateway stops, the upstream will not take
+    /// the rest of the body, or the client waits for a 100 and may yet send its body or not.
+    fn ends_early(&self, asked: &Asked<'_>) -> bool {
+        let unsent = asked.progress.sent.get().is_none();
+        let undecided = asked.waits && !asked.progress.body_started.get();
+        asked.thread.is_draining() || (unsent && (self.connection.closes() || undecided))
+    }
+}
+
+fn write_start(
+    head: &ResponseHead<'_, '_>,
+    survey: &Survey<'_>,
+    asked: &Asked<'_>,
+    out: &mut Buffer,
+) -> Result<(), Malformed> {
+    let mut status = [0; 20];
+    put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
+    let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None && standing(asked).is_some();
+    for field in head.fields {
+        let stays = match asked.local.response_roles.of(field.name.as_bytes()) {
+            ResponseRole::Plain | ResponseRole::CacheControl | ResponseRole::Date => true,
+            ResponseRole::Limits => !tells_limits,
+            ResponseRole::Dropped
+            | ResponseRole::Connection
+            | ResponseRole::ContentLength
+            | ResponseRole::TransferEncoding => false,
+        };
+        if stays && !survey.connection.names(field.name) {
+            put(out, &[field.name.as_bytes(), b": ", field.value, b"\r\n"])?;
+        }
+    }
+    Ok(())
+}
+
+fn write_rest(
+    head: &ResponseHead<'_, '_>,
+    survey: &Survey<'_>,
+    asked: &Asked<'_>,
+    follow: &Final,
+    now: Instant,
+    out: &mut Buffer,
+) -> Result<(), Malformed> {
+    if let Some(standing) = standing(asked)
+        && !standing.write(asked.local, now, out)
+    {
+        return Err(Malformed);
+    }
+    put(out, &[b"X-Request-Id: ", asked.id, b"\r\n"])?;
+    if !survey.has_date {
+        // RFC 9110 section 6.6.1: who passes an answer on adds the date that it lacks.
+        asked.thread.with_date(now, |date| put(out, &[b"Date: ", date, b"\r\n"]))?;
+    }
+    if asked.admitted.holder.is_some() && !asked.by_authorization && !survey.keeps_cache_control() {
+        put(out, &[b"Cache-Control: private\r\n"])?;
+    }
+    match (follow.framing, survey.framing.declared()) {
+        (Outgoing::Chunked, _) => put(out, &[b"Transfer-Encoding: chunked\r\n"])?,
+        // With HEAD and 304 it tells of a body that is not sent; with 204 it must not be there (RFC 9110 section 8.6).
+        (Outgoing::Plain, Some(bytes)) if head.status != 204 => {
+            let mut text = [0; 20];
+            put(out, &[b"Content-Length: ", decimal(bytes, &mut text), b"\r\n"])?;
+        }
+        (Outgoing::Plain, _) => {}
+    }
+    match (follow.keep_client, asked.version) {
+        (false, _) => put(out, &[b"Connection: close\r\n\r\n"]),
+        (true, Version::Http10) => put(out, &[b"Connection: keep-alive\r\n\r\n"]),
+        (true, Version::Http11) => put(out, &[b"\r\n"]),
+    }
+}
+
+fn standing(asked: &Asked<'_>) -> Option<Standing> {
+    let (plan, allowance) = asked.admitted.holder.as_ref()?.allowance.as_ref()?;
+    Some(Standing::admitted(*plan, allowance))
+}
+
+fn put(out: &mut Buffer, parts: &[&[u8]]) -> Result<(), Malformed> {
+    if parts.iter().all(|part| out.push(part)) { Ok(()) } else { Err(Malformed) }
+}

@@ -1,0 +1,159 @@
+//! What one data thread holds: its view of the rules, its deadlines, its counters, its request log, its random numbers.
+//!
+//! Shared by the tasks of that thread only, through `Rc`; nothing in it is ever locked.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::{Notify, Semaphore};
+
+use super::facts::Scratch;
+use super::local::Local;
+use super::shared::Shared;
+use super::wheel::Wheel;
+use crate::catalog::ClientTimeouts;
+use crate::http1::HeadLimits;
+use crate::telemetry::{ThreadMetrics, access};
+use crate::time::{Instant, wall};
+
+/// One data thread.
+#[derive(Debug)]
+pub(super) struct Thread {
+    /// What all threads share.
+    pub(super) shared: Arc<Shared>,
+    /// Deadlines of this thread's connections.
+    pub(super) wheel: Rc<Wheel>,
+    /// Counters of this thread.
+    pub(super) metrics: Arc<ThreadMetrics>,
+    /// The way to the request log.
+    pub(super) log: access::Sender,
+    /// Space for decoding, empty between two requests.
+    pub(super) scratch: RefCell<Scratch>,
+    local: RefCell<Rc<Local>>,
+    seen_generation: Cell<u64>,
+    random: Cell<u64>,
+    draining: Cell<bool>,
+    date: RefCell<Date>,
+    /// Lets so many clients at once be told that the gateway is full.
+    pub(super) turnstile: Arc<Semaphore>,
+    tasks: Cell<usize>,
+    no_tasks: Notify,
+}
+
+/// Counts a task for as long as it is held, and whether the task ended by a panic.
+#[derive(Debug)]
+pub(super) struct Running(Rc<Thread>);
+
+/// The `Date` field's value, and the second that it is of.
+#[derive(Debug, Default)]
+struct Date {
+    unix_s: i64,
+    text: String,
+}
+
+impl Thread {
+    /// A thread that has taken over the rules in force.
+    pub(super) fn new(shared: Arc<Shared>, metrics: Arc<ThreadMetrics>, log: access::Sender, seed: u64) -> Rc<Self> {
+        let seen_generation = shared.catalog.generation();
+        let local = Local::new(shared.catalog.rules(), shared.flood(), &metrics, None);
+        Rc::new(Self {
+            wheel: Wheel::new(),
+            scratch: RefCell::default(),
+            local: RefCell::new(Rc::new(local)),
+            seen_generation: Cell::new(seen_generation),
+            random: Cell::new(seed | 1),
+            draining: Cell::new(false),
+            date: RefCell::default(),
+            turnstile: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+            tasks: Cell::new(0),
+            no_tasks: Notify::new(),
+            shared,
+            metrics,
+            log,
+        })
+    }
+
+    /// The rules in force now.
+    pub(super) fn local(&self) -> Rc<Local> {
+        let generation = self.shared.catalog.generation();
+        if generation != self.seen_generation.get() {
+            self.seen_generation.set(generation);
+            let next =
+                Local::new(self.shared.catalog.rules(), self.shared.flood(), &self.metrics, Some(&self.local.borrow()));
+            *self.local.borrow_mut() = Rc::new(next);
+        }
+        Rc::clone(&self.local.borrow())
+    }
+
+    /// The bounds and deadlines that hold for the next request.
+    pub(super) fn client_terms(&self) -> (HeadLimits, ClientTimeouts) {
+        let local = self.local.borrow();
+        (local.rules.wire.head, local.rules.wire.timeouts)
+    }
+
+    /// A random number, good enough to spread load and to make request ids (xorshift64*).
+    pub(super) fn random(&self) -> u64 {
+        let mut x = self.random.get();
+        x ^= x >> 12;
+        x ^= x << 25;
+        x ^= x >> 27;
+        self.random.set(x);
+        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// To be held by each task of this thread's connections from its beginning to its end.
+    pub(super) fn running(self: &Rc<Self>) -> Running {
+        self.tasks.set(self.tasks.get() + 1);
+        Running(Rc::clone(self))
+    }
+
+    /// Waits until no connection is left.
+    pub(super) async fn connections_gone(&self) {
+        while self.tasks.get() > 0 {
+            self.no_tasks.notified().await;
+        }
+    }
+
+    /// Whether the thread is to stop once its requests are through.
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Begins to stop: idle connections are woken, to close.
+    pub(super) fn drain(&self) {
+        self.draining.set(true);
+        self.wheel.wake_all();
+    }
+
+    /// Closes idle connections to upstreams that are dead or old.
+    pub(super) fn sweep(&self) {
+        let now = self.wheel.coarse_now();
+        self.local().pools.iter().for_each(|pool| pool.sweep(now));
+    }
+
+    /// Hands the value of a `Date` field (RFC 9110 section 6.6.1) to `write`.
+    pub(super) fn with_date<T>(&self, now: Instant, write: impl FnOnce(&[u8]) -> T) -> T {
+        let unix_s = wall(now).as_unix_s();
+        let mut date = self.date.borrow_mut();
+        if date.unix_s != unix_s {
+            let instant = jiff::Timestamp::from_second(unix_s).unwrap_or_default();
+            *date = Date { unix_s, text: instant.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string() };
+        }
+        write(date.text.as_bytes())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.metrics.connection_panics.add(1);
+        }
+        self.0.tasks.set(self.0.tasks.get() - 1);
+        if self.0.tasks.get() == 0 {
+            self.0.no_tasks.notify_one();
+        }
+    }
+}
+
+const TURNED_AWAY_AT_ONCE: usize = 64;

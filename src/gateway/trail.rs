@@ -1,0 +1,151 @@
+//! The trail of a request: what its end will be told from, kept from its first byte on.
+//!
+//! The texts stand at the beginning of the outgoing buffer, before what is sent, so that nothing is allocated for them.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::thread::Thread;
+use crate::catalog::Record;
+use crate::http1::Buffer;
+use crate::telemetry::{UpstreamResult, access};
+use crate::time::Instant;
+
+/// What is known of a request so far.
+#[derive(Debug)]
+pub(super) struct Trail {
+    /// When its head was there.
+    pub(super) started: Instant,
+    /// Whose request it is.
+    pub(super) client: IpAddr,
+    /// The route, once found.
+    pub(super) route: Option<usize>,
+    /// The key, once found.
+    pub(super) record: Option<Arc<Record>>,
+    /// Bytes of body from the client.
+    pub(super) bytes_in: u64,
+    /// Bytes of body to the client.
+    pub(super) bytes_out: u64,
+    /// Time spent by the gateway itself.
+    pub(super) gateway: Duration,
+    /// Time spent connecting to the upstream.
+    pub(super) connecting: Duration,
+    /// Time from the end of the request to the upstream's response head.
+    pub(super) upstream: Duration,
+    /// The target that was asked last.
+    pub(super) target: Option<Rc<str>>,
+    /// How that went.
+    pub(super) result: Option<UpstreamResult>,
+    method: u8,
+    path: u16,
+    id: u8,
+}
+
+/// When a forwarded request got where.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Times {
+    /// When its head had been handed to the upstream.
+    pub(super) head_sent: Option<Instant>,
+    /// When all of it had been.
+    pub(super) sent: Option<Instant>,
+    /// When the response head was there.
+    pub(super) answered: Option<Instant>,
+    /// When that had been handed to the client.
+    pub(super) passed_on: Option<Instant>,
+    /// When it ended without one.
+    pub(super) ended: Option<Instant>,
+}
+
+impl Trail {
+    /// The trail of a request whose head was refused before anything could be read from it.
+    pub(super) fn blank(started: Instant, client: IpAddr, thread: &Thread, out: &mut Buffer) -> Self {
+        Self::new(started, client, (b"", b"", None), thread, out)
+    }
+
+    /// The trail of a request with this method, path and request id; without an id, one is made.
+    pub(super) fn new(
+        started: Instant,
+        client: IpAddr,
+        (method, path, id): (&[u8], &[u8], Option<&[u8]>),
+        thread: &Thread,
+        out: &mut Buffer,
+    ) -> Self {
+        out.clear();
+        let method = out.append(&method[..method.len().min(MAX_METHOD)]);
+        let path = out.append(&path[..path.len().min(MAX_PATH)]);
+        let id = match id {
+            Some(id) => out.append(id),
+            None => out.append(&made_id(thread)),
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "each is bounded above: 32, 512 and 64 bytes")]
+        let (method, path, id) = (method as u8, path as u16, id as u8);
+        Self {
+            started,
+            client,
+            route: None,
+            record: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            gateway: Duration::ZERO,
+            connecting: Duration::ZERO,
+            upstream: Duration::ZERO,
+            target: None,
+            result: None,
+            method,
+            path,
+            id,
+        }
+    }
+
+    /// Takes in when the gateway did something: between these it waited for the client or for the upstream.
+    pub(super) fn note_times(&mut self, times: &Times) {
+        self.gateway =
+            times.head_sent.map_or(Duration::ZERO, |sent| sent.since(self.started).saturating_sub(self.connecting));
+        if let (Some(answered), Some(passed_on)) = (times.answered, times.passed_on) {
+            self.gateway += passed_on.since(answered);
+        }
+        if let (Some(sent), Some(answered)) = (times.sent, times.answered.or(times.ended)) {
+            self.upstream = answered.since(sent);
+        }
+    }
+
+    /// How many bytes of the outgoing buffer belong to the trail.
+    pub(super) const fn len(&self) -> usize {
+        self.method as usize + self.path as usize + self.id as usize
+    }
+
+    /// The method, possibly cut.
+    pub(super) fn method<'b>(&self, out: &'b Buffer) -> &'b [u8] {
+        &out.filled()[..usize::from(self.method)]
+    }
+
+    /// The path, possibly cut.
+    pub(super) fn path<'b>(&self, out: &'b Buffer) -> &'b [u8] {
+        &out.filled()[usize::from(self.method)..][..usize::from(self.path)]
+    }
+
+    /// The request id.
+    pub(super) fn id<'b>(&self, out: &'b Buffer) -> &'b [u8] {
+        &out.filled()[..self.len()][usize::from(self.method) + usize::from(self.path)..]
+    }
+}
+
+/// A new request id: 128 random bits in the form of a UUID.
+fn made_id(thread: &Thread) -> [u8; 36] {
+    let bits = u128::from(thread.random()) << 64 | u128::from(thread.random());
+    let mut left = 128;
+    std::array::from_fn(|at| {
+        if matches!(at, 8 | 13 | 18 | 23) {
+            return b'-';
+        }
+        left -= 4;
+        b"0123456789abcdef"[(bits >> left) as usize & 0xf]
+    })
+}
+
+/// Longer than the request log's texts, so that one that is cut is cut there, where it is marked and redacted as such.
+const MAX_METHOD: usize = 32;
+const MAX_PATH: usize = 512;
+const _: () = assert!(MAX_METHOD > access::MAX_METHOD && MAX_PATH > access::MAX_PATH);

@@ -1,0 +1,229 @@
+//! The way of a request's body to the upstream; afterwards, the watch over the client.
+//!
+//! Runs beside `downlink` in the same task. It ends only for a reason that ends the request.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::time::Duration;
+
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+
+use super::client;
+use super::io::{self, Stopped};
+use super::trailers;
+use super::wheel::Seat;
+use crate::http1::{Body, Buffer, MAX_CHUNK_HEAD, Piece, write_chunk_head};
+use crate::policy::Denial;
+use crate::time::Instant;
+
+/// How far the two directions have got; each looks at the other's part.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    /// When the request's head had been handed over.
+    pub(super) head_sent: Cell<Option<Instant>>,
+    /// When the whole request had been handed over.
+    pub(super) sent: Cell<Option<Instant>>,
+    /// Whether the upstream takes no more.
+    pub(super) refused: Cell<bool>,
+    /// Whether any byte of the body has been handed over.
+    pub(super) body_started: Cell<bool>,
+    /// Whether the client has got any byte of a final answer.
+    pub(super) answered: Cell<bool>,
+    /// Bytes of body read from the client.
+    pub(super) bytes_in: Cell<u64>,
+}
+
+/// Why a request ends from the client's side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The client has left.
+    ClientGone,
+    /// The client's body is not what it should be, or not there in time; or the upstream takes none.
+    Denied(Denial),
+}
+
+/// What the way up needs.
+#[derive(Debug)]
+pub(super) struct Uplink<'a> {
+    /// From the client.
+    pub(super) client: ReadHalf<'a>,
+    /// Bytes of the client that have been read already.
+    pub(super) input: &'a mut Option<Buffer>,
+    /// To the upstream.
+    pub(super) upstream: WriteHalf<'a>,
+    /// The head, with the trail before it.
+    pub(super) out: &'a mut Buffer,
+    /// Where the head begins.
+    pub(super) head_start: usize,
+    /// The place in the body.
+    pub(super) body: &'a mut Body,
+    /// The most bytes of it.
+    pub(super) max_body_bytes: Option<u64>,
+    /// How far both directions have got.
+    pub(super) progress: &'a Progress,
+    /// Deadlines.
+    pub(super) seat: &'a Seat,
+    /// Between two reads from the client.
+    pub(super) client_timeout: Duration,
+    /// Between two writes to the upstream.
+    pub(super) upstream_timeout: Duration,
+    /// What trailers may be forwarded.
+    pub(super) trailers: trailers::Filter<'a>,
+}
+
+impl Uplink<'_> {
+    /// Sends everything, then watches the client; why the request must end.
+    pub(super) async fn run(&mut self) -> Fault {
+        match self.send_all().await {
+            Ok(()) => {}
+            Err(Fault::Denied(Denial::UpstreamFailed)) => self.progress.refused.set(true),
+            Err(fault) => return fault,
+        }
+        self.watch_client().await
+    }
+
+    async fn send_all(&mut self) -> Result<(), Fault> {
+        self.send_head().await?;
+        let now = Some(self.seat.now());
+        self.progress.head_sent.set(now);
+        if self.body.is_done() {
+            self.progress.sent.set(now);
+            return Ok(());
+        }
+        self.send_body().await?;
+        self.progress.sent.set(Some(self.seat.now()));
+        Ok(())
+    }
+
+    /// Sends the head, in one call with as much of the body as has come along with it.
+    async fn send_head(&mut self) -> Result<(), Fault> {
+        let head_end = self.out.len();
+        let mut body = *self.body;
+        let along = match (&mut body, self.input.as_ref()) {
+            (Body::Known(left), Some(input)) if *left > 0 => {
+                let ready = usize::try_from(*left).map_or(input.len(), |left| left.min(input.len()));
+                let along = self.out.append(&input.filled()[..ready]);
+                *left -= along as u64;
+                along
+            }
+            _ => 0,
+        };
+        self.over_limit(along)?;
+        self.progress.body_started.set(along > 0);
+        let written =
+            io::write_all(&mut self.upstream, &self.out.filled()[self.head_start..], self.seat, self.upstream_timeout)
+                .await;
+        self.out.truncate(head_end);
+        written.map_err(upstream_fault)?;
+        if along > 0 {
+            self.advance(body, along);
+        }
+        Ok(())
+    }
+
+    async fn send_body(&mut self) -> Result<(), Fault> {
+        let mut framed = None;
+        loop {
+            let ready = self.input.as_ref().map_or(&b""[..], Buffer::filled);
+            let mut body = *self.body;
+            match body.piece(ready, MAX_CHUNK_DATA).map_err(|_| Fault::Denied(Denial::BadBody))? {
+                Piece::Skip(count) => self.advance(body, count),
+                Piece::Data(count) => {
+                    self.over_limit(count)?;
+                    self.send_data(count, &mut framed).await?;
+                    self.advance(body, count);
+                }
+                Piece::End(trailer) => return self.send_end(body, trailer, framed).await,
+                Piece::More => self.read_more().await?,
+            }
+        }
+    }
+
+    /// Sends data in the framing that it came in; chunks are put together anew.
+    async fn send_data(&mut self, count: usize, framed: &mut Option<Buffer>) -> Result<(), Fault> {
+        self.progress.body_started.set(true);
+        let Some(input) = self.input.as_ref() else { return Ok(()) };
+        let data = &input.filled()[..count];
+        if matches!(self.body, Body::Known(_)) {
+            return io::write_all(&mut self.upstream, data, self.seat, self.upstream_timeout)
+                .await
+                .map_err(upstream_fault);
+        }
+        let framed = framed.get_or_insert_with(Buffer::take);
+        framed.clear();
+        append_chunk(framed, data);
+        io::write_all(&mut self.upstream, framed.filled(), self.seat, self.upstream_timeout)
+            .await
+            .map_err(upstream_fault)
+    }
+
+    async fn send_end(&mut self, body: Body, trailer: usize, framed: Option<Buffer>) -> Result<(), Fault> {
+        let mut end = framed.unwrap_or_else(Buffer::take);
+        end.clear();
+        if let (Body::Chunked(_), Some(input)) = (body, self.input.as_ref()) {
+            // The last chunk is a part of the body as any other.
+            self.progress.body_started.set(true);
+            let section = &input.filled()[..trailer];
+            self.trailers.write_end(section, &mut end).map_err(|_| Fault::Denied(Denial::BadBody))?;
+        }
+        self.advance(body, trailer);
+        io::write_all(&mut self.upstream, end.filled(), self.seat, self.upstream_timeout).await.map_err(upstream_fault)
+    }
+
+    async fn read_more(&mut self) -> Result<(), Fault> {
+        let input = self.input.get_or_insert_with(Buffer::take);
+        let deadline = self.seat.deadline(self.client_timeout);
+        match io::read(&mut self.client, input, self.seat, deadline).await {
+            Ok(0) | Err(Stopped::Broken) => Err(Fault::ClientGone),
+            Ok(_) => Ok(()),
+            Err(Stopped::Elapsed) => Err(Fault::Denied(Denial::BodyTimeout)),
+        }
+    }
+
+    /// Ends when the client leaves.
+    async fn watch_client(&mut self) -> Fault {
+        poll_fn(|cx| client::poll_left(&mut self.client, self.input, cx)).await;
+        Fault::ClientGone
+    }
+
+    /// Moves on in the body and in the input, always in both at once.
+    ///
+    /// Whenever this way is broken off, what the body has left must be what the input begins with: else the rest of a
+    /// body would be read as the next request.
+    fn advance(&mut self, body: Body, count: usize) {
+        *self.body = body;
+        if let Some(input) = self.input.as_mut() {
+            input.consume(count);
+        }
+    }
+
+    /// Counts `more` bytes of body; too many are refused before any of them is sent.
+    fn over_limit(&self, more: usize) -> Result<(), Fault> {
+        let total = self.progress.bytes_in.get() + more as u64;
+        self.progress.bytes_in.set(total);
+        if self.max_body_bytes.is_some_and(|most| total > most) {
+            return Err(Fault::Denied(Denial::BodyTooLarge));
+        }
+        Ok(())
+    }
+}
+
+/// Appends one chunk; `data` must fit with its frame.
+pub(super) fn append_chunk(into: &mut Buffer, data: &[u8]) {
+    let mut head = [0; MAX_CHUNK_HEAD];
+    let length = write_chunk_head(data.len(), &mut head);
+    into.append(&head[..length]);
+    into.append(data);
+    into.append(b"\r\n");
+}
+
+/// An upstream that cannot be written to may still answer; one that is too slow may not.
+const fn upstream_fault(stopped: Stopped) -> Fault {
+    match stopped {
+        Stopped::Broken => Fault::Denied(Denial::UpstreamFailed),
+        Stopped::Elapsed => Fault::Denied(Denial::UpstreamTimeout),
+    }
+}
+
+/// The most data put into one chunk: a buffer's worth, less its frame.
+pub(super) const MAX_CHUNK_DATA: usize = 32 * 1024;
