@@ -22,3 +22,5 @@ pub mod upstream;
 pub mod catalog;
 
 pub mod gateway;
+
+pub mod operations;
