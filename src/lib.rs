@@ -24,3 +24,5 @@ pub mod catalog;
 pub mod gateway;
 
 pub mod operations;
+
+pub mod config;

@@ -1,0 +1,423 @@
+//! The fields of the YAML file: the one table that the checks, the suggestions, the defaults and the schema come from.
+//!
+//! A field that is not here does not exist: [`super::shape`] refuses it, and [`super::reader`] finds no value for it.
+
+use super::form::{self, Form};
+use crate::http1::{BUFFER_BYTES, MAX_FIELDS};
+
+/// One field of a mapping.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) name: &'static str,
+    pub(super) kind: Kind,
+    pub(super) need: Need,
+    /// One or two sentences for the schema.
+    pub(super) doc: &'static str,
+}
+
+/// Whether a field must be there, and what holds if it is not.
+#[derive(Debug)]
+pub(super) enum Need {
+    Required,
+    Optional,
+    Default(Literal),
+}
+
+/// A default value.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Literal {
+    Null,
+    Switch(bool),
+    Integer(u64),
+    Number(f64),
+    Text(&'static str),
+    Texts(&'static [&'static str]),
+}
+
+/// What may stand in a place.
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// Text of a form.
+    Text(&'static Form),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// `true` or `false`.
+    Switch,
+    /// `false` alone, where it means off.
+    False,
+    /// Nothing, where that means something.
+    Null,
+    /// A whole number within bounds.
+    Integer(u64, u64),
+    /// A number from 0 to 1.
+    Share,
+    /// `10s` and the like, within bounds in milliseconds.
+    Duration(u64, u64),
+    /// `32KiB` and the like, or a number of bytes, within bounds.
+    Size(u64, u64),
+    /// A list; the number says how many items it must have at least.
+    List(&'static Kind, usize),
+    /// A mapping of names to things of a kind; nothing is the same as an empty one.
+    Map(&'static Form, &'static Kind),
+    /// A mapping with these fields.
+    Object(&'static [Field]),
+    /// Text of a form that must not be shown, here or elsewhere.
+    Secret(&'static Form),
+    /// A mapping with exactly one of these fields.
+    OneField(&'static [Field]),
+    /// Any of these.
+    Any(&'static [Kind]),
+}
+
+/// The fields of the main file.
+pub(super) const ROOT: &[Field] = &[
+    required(
+        "listeners",
+        Kind::List(&Kind::Object(LISTENER), 1),
+        "The data plane: where clients connect. A change needs a restart.",
+    ),
+    optional(
+        "operations",
+        Kind::Object(OPERATIONS),
+        "The operations listener: /metrics, /healthz, /readyz and /status. Off if absent.",
+    ),
+    default(
+        "threads",
+        Kind::Any(&[Kind::Word(&["auto"]), Kind::Integer(1, 1024)]),
+        Literal::Text("auto"),
+        "Data threads; auto: one per available core. A change needs a restart.",
+    ),
+    default(
+        "max_connections",
+        Kind::Any(&[Kind::Null, Kind::Integer(1, 100_000_000)]),
+        Literal::Null,
+        "Client connections at once over all threads; null: what the file descriptor limit allows.",
+    ),
+    default(
+        "drain_timeout",
+        Kind::Duration(0, DAY_MS),
+        Literal::Text("30s"),
+        "How long running requests may take after the stop signal.",
+    ),
+    optional(
+        "default_plan",
+        Kind::Text(&form::NAME),
+        "The plan of every key that names none. Without it such a key has no limits.",
+    ),
+    default("realm", Kind::Text(&form::REALM), Literal::Text("api"), "The realm of WWW-Authenticate."),
+    default(
+        "brand",
+        Kind::Text(&form::BRAND),
+        Literal::Text("kg"),
+        "What secrets begin with; the checksum of those that do is verified before any look-up.",
+    ),
+    optional(
+        "credentials",
+        Kind::Object(CREDENTIALS),
+        "Where a request may carry its key. Exactly one place must be used.",
+    ),
+    optional(
+        "identity_headers",
+        Kind::Object(IDENTITY),
+        "The fields that tell the upstream who is calling; null or false turns one off.",
+    ),
+    default(
+        "limit_headers",
+        Kind::Word(&["standard", "legacy", "both", "none"]),
+        Literal::Text("standard"),
+        "Rate limit fields of answers: RateLimit and RateLimit-Policy, X-RateLimit-*, both or none.",
+    ),
+    default(
+        "trusted_proxies",
+        Kind::List(&Kind::Text(&form::NETWORK), 0),
+        Literal::Texts(&[]),
+        "Peers whose X-Forwarded-For is believed.",
+    ),
+    optional("hashing", Kind::Object(HASHING), "How secrets become digests."),
+    optional("headers", Kind::Object(HEADERS), "Rules for field names."),
+    default("via", Kind::Switch, Literal::Switch(true), "Whether `Via: 1.1 keygate` is added to requests."),
+    optional("paths", Kind::Object(PATHS), "How paths are normalised."),
+    default(
+        "max_head_bytes",
+        Kind::Size(1 << 10, MAX_HEAD_BYTES),
+        Literal::Text("32KiB"),
+        "Largest head of a request; above it the answer is 431.",
+    ),
+    default(
+        "max_fields",
+        Kind::Integer(1, MAX_FIELDS as u64),
+        Literal::Integer(100),
+        "Most fields in the head of a request; above it the answer is 431.",
+    ),
+    default(
+        "max_target_bytes",
+        Kind::Size(64, MAX_HEAD_BYTES / 2),
+        Literal::Text("8KiB"),
+        "Longest request target; above it the answer is 414.",
+    ),
+    default(
+        "max_body_bytes",
+        Kind::Any(&[Kind::Null, BODY_SIZE]),
+        Literal::Null,
+        "Largest request body where the route says nothing; null: no bound.",
+    ),
+    default(
+        "head_timeout",
+        Kind::Duration(1, DAY_MS),
+        Literal::Text("10s"),
+        "From the first byte of a head to its end; then the answer is 408.",
+    ),
+    default(
+        "idle_timeout",
+        Kind::Duration(1, DAY_MS),
+        Literal::Text("75s"),
+        "Between two requests of a connection; then it is closed.",
+    ),
+    default(
+        "body_timeout",
+        Kind::Duration(1, DAY_MS),
+        Literal::Text("60s"),
+        "Between two reads or writes of a body on the client's side.",
+    ),
+    optional(
+        "flood_guard",
+        Kind::Any(&[Kind::Null, Kind::Word(&["off"]), Kind::Object(FLOOD_GUARD)]),
+        "How many failed authentications a client network may cause in a while; null or off: any number.",
+    ),
+    optional("logs", Kind::Object(LOGS), "What is logged, where and how."),
+    optional(
+        "include",
+        Kind::List(&Kind::Text(&form::FILE), 0),
+        "More files, relative to this one, with upstreams, routes, plans, keys and revoked. `*` in the last part of a path stands for any characters.",
+    ),
+    UPSTREAMS,
+    ROUTES,
+    PLANS,
+    KEYS,
+    REVOKED,
+];
+
+/// The fields of an included file.
+pub(super) const INCLUDED: &[Field] = &[UPSTREAMS, ROUTES, PLANS, KEYS, REVOKED];
+
+pub(super) const LISTENER: &[Field] =
+    &[required("address", Kind::Text(&form::ADDRESS), "IP address and port; port 0 lets the system choose.")];
+
+pub(super) const OPERATIONS: &[Field] = &[required(
+    "address",
+    Kind::Text(&form::ADDRESS),
+    "IP address and port; port 0 lets the system choose. A change needs a restart.",
+)];
+
+pub(super) const CREDENTIALS: &[Field] = &[
+    default(
+        "headers",
+        Kind::List(&Kind::Text(&form::FIELD_NAME), 0),
+        Literal::Texts(&["Authorization", "X-API-Key"]),
+        "Header fields; Authorization means the Bearer scheme.",
+    ),
+    default("query", Kind::List(&Kind::Text(&form::PARAMETER), 0), Literal::Texts(&[]), "Query parameters."),
+    default("cookies", Kind::List(&Kind::Text(&form::PARAMETER), 0), Literal::Texts(&[]), "Cookies."),
+    default("forward", Kind::Switch, Literal::Switch(false), "Whether the upstream gets to see the credential."),
+];
+
+pub(super) const IDENTITY: &[Field] = &[
+    default("key", HEADER_OR_OFF, Literal::Text("X-Keygate-Key"), "Carries the key's id."),
+    default("owner", HEADER_OR_OFF, Literal::Text("X-Keygate-Owner"), "Carries the owner."),
+    default("plan", HEADER_OR_OFF, Literal::Text("X-Keygate-Plan"), "Carries the plan."),
+];
+
+pub(super) const HASHING: &[Field] = &[optional(
+    "peppers",
+    Kind::Map(&form::PEPPER_ID, &Kind::Any(&[Kind::Text(&form::FILE), Kind::OneField(ELSEWHERE)])),
+    "Peppers for hmac-sha256 digests: id to path of a file with 16 bytes or more. Several can be known, so that one can be retired.",
+)];
+
+pub(super) const HEADERS: &[Field] = &[default(
+    "allow_underscores",
+    Kind::Switch,
+    Literal::Switch(false),
+    "Whether fields with `_` in their names are forwarded. Many servers take `_` for `-`.",
+)];
+
+pub(super) const PATHS: &[Field] = &[
+    default("encoded_slashes", Kind::Word(&["reject", "keep"]), Literal::Text("reject"), "What becomes of %2f."),
+    default("empty_segments", Kind::Word(&["reject", "merge", "keep"]), Literal::Text("reject"), "What becomes of //."),
+];
+
+pub(super) const FLOOD_GUARD: &[Field] = &[
+    default(
+        "failures",
+        Kind::Integer(1, 1_000_000),
+        Literal::Integer(100),
+        "Failures allowed per interval and client network (/32 or /64).",
+    ),
+    default("per", Kind::Duration(1000, 60 * 60 * 1000), Literal::Text("10s"), "The interval."),
+];
+
+pub(super) const LOGS: &[Field] = &[
+    default("format", Kind::Word(&["json", "text"]), Literal::Text("json"), "The form of every log line."),
+    default(
+        "requests",
+        Kind::Any(&[Kind::Word(&["off", "stdout"]), Kind::Object(LOG_FILE)]),
+        Literal::Text("stdout"),
+        "Where the line of each request goes.",
+    ),
+    default(
+        "sample",
+        Kind::Share,
+        Literal::Number(1.0),
+        "The share of forwarded requests that is logged; denials and failures always are.",
+    ),
+];
+
+pub(super) const LOG_FILE: &[Field] =
+    &[required("file", Kind::Text(&form::FILE), "Lines are appended to this file, relative to this one.")];
+
+pub(super) const UPSTREAM: &[Field] = &[
+    required("targets", Kind::List(&Kind::Text(&form::TARGET), 1), "Where it can be reached: http://HOST:PORT."),
+    default(
+        "connect_timeout",
+        Kind::Duration(1, DAY_MS),
+        Literal::Text("2s"),
+        "From the begin of a connect to its end.",
+    ),
+    default(
+        "response_timeout",
+        Kind::Any(&[Kind::Null, Kind::Duration(1, DAY_MS)]),
+        Literal::Text("30s"),
+        "From the end of the request to the head of the response; null: no bound.",
+    ),
+    default("idle_timeout", Kind::Duration(1, DAY_MS), Literal::Text("60s"), "Between two reads or writes of a body."),
+    default("keep_alive", Kind::Integer(0, 65_536), Literal::Integer(256), "Idle connections kept per data thread."),
+    default(
+        "preserve_host",
+        Kind::Switch,
+        Literal::Switch(true),
+        "Whether the client's Host goes upstream; else the target's.",
+    ),
+];
+
+pub(super) const ROUTE: &[Field] = &[
+    required(
+        "path",
+        Kind::Text(&form::PATH),
+        "A path and all below it on segment borders: /v1/orders matches /v1/orders/7, not /v1/ordersX. The longest path wins.",
+    ),
+    optional(
+        "host",
+        Kind::Text(&form::HOST),
+        "A host without port, or *.example.com. A route with a host beats one without.",
+    ),
+    optional(
+        "methods",
+        Kind::List(&Kind::Text(&form::METHOD), 1),
+        "The methods that it is for; all if absent. GET includes HEAD.",
+    ),
+    required("upstream", Kind::Text(&form::NAME), "The name of an upstream."),
+    default("access", Kind::Word(&["key", "public"]), Literal::Text("key"), "Whether a key is asked for."),
+    default(
+        "scopes",
+        Kind::List(&Kind::Text(&form::SCOPE), 0),
+        Literal::Texts(&[]),
+        "Scopes that the key must carry, all of them.",
+    ),
+    optional(
+        "plans",
+        Kind::List(&Kind::Text(&form::NAME), 1),
+        "Only keys on these plans are let through; all if absent.",
+    ),
+    default("cost", Kind::Integer(1, 1_000_000), Literal::Integer(1), "What one request takes from each limit."),
+    default(
+        "strip_prefix",
+        Kind::Switch,
+        Literal::Switch(false),
+        "Whether the upstream gets the path without the route's path in front.",
+    ),
+    optional("max_body_bytes", BODY_SIZE, "Largest request body; overrides the general one."),
+];
+
+pub(super) const PLAN: &[Field] = &[
+    optional(
+        "limits",
+        Kind::Map(&form::LIMIT_NAME, &Kind::Object(LIMIT)),
+        "So many requests per time, refilled continuously; at most four. All of them must allow a request.",
+    ),
+    default(
+        "concurrency",
+        Kind::Any(&[Kind::Null, Kind::Integer(1, 1_000_000)]),
+        Literal::Null,
+        "Requests of one key at the same time; null: any number.",
+    ),
+];
+
+pub(super) const LIMIT: &[Field] = &[
+    required("requests", Kind::Integer(1, 1_000_000_000), "How many requests."),
+    required("per", Kind::Duration(1, 31 * DAY_MS), "In what time."),
+    optional("burst", Kind::Integer(1, 1_000_000_000), "How many at once after a pause; `requests` if absent."),
+];
+
+pub(super) const KEY: &[Field] = &[
+    optional("name", Kind::Text(&form::FREE_TEXT), "What its holder calls it; the id if absent."),
+    optional("owner", Kind::Text(&form::NAME), "Whom it belongs to: the customer who is billed."),
+    optional("plan", Kind::Text(&form::NAME), "The plan it is on; default_plan if absent."),
+    optional(
+        "digest",
+        Kind::Any(&[Kind::Secret(&form::DIGEST), Kind::OneField(ELSEWHERE)]),
+        "sha256:… or hmac-sha256:PEPPER:… of the secret, as `keygate keys hash -` prints it.",
+    ),
+    optional(
+        "secret",
+        Kind::Any(&[Kind::Secret(&form::SECRET), Kind::OneField(ELSEWHERE)]),
+        "The secret itself, for development and migration; hashed when the file is loaded. Use digest instead.",
+    ),
+    default("scopes", Kind::List(&Kind::Text(&form::SCOPE), 0), Literal::Texts(&[]), "What it may ask for."),
+    optional(
+        "networks",
+        Kind::List(&Kind::Text(&form::NETWORK), 1),
+        "The client networks it works from; any if absent.",
+    ),
+    optional("not_before", Kind::Text(&form::TIMESTAMP), "Not valid before this time."),
+    optional("expires", Kind::Text(&form::TIMESTAMP), "Not valid from this time on."),
+    default("disabled", Kind::Switch, Literal::Switch(false), "Refused until this is false again."),
+];
+
+/// Where a secret is, if not in the file itself.
+pub(super) const ELSEWHERE: &[Field] = &[
+    optional(
+        "file",
+        Kind::Text(&form::FILE),
+        "A file that holds the value, relative to this one. A line break at its end does not count.",
+    ),
+    optional("env", Kind::Text(&form::VARIABLE), "An environment variable that holds the value."),
+];
+
+const UPSTREAMS: Field =
+    optional("upstreams", Kind::Map(&form::NAME, &Kind::Object(UPSTREAM)), "Named groups of targets.");
+const ROUTES: Field =
+    optional("routes", Kind::Map(&form::NAME, &Kind::Object(ROUTE)), "Which requests go where, and what they need.");
+const PLANS: Field = optional("plans", Kind::Map(&form::NAME, &Kind::Object(PLAN)), "Named sets of limits.");
+const KEYS: Field = optional("keys", Kind::Map(&form::KEY_ID, &Kind::Object(KEY)), "Keys by id.");
+const REVOKED: Field = optional(
+    "revoked",
+    Kind::Any(&[Kind::Null, Kind::List(&Kind::Text(&form::KEY_ID), 0)]),
+    "Ids of keys that are refused for ever, wherever else they are defined.",
+);
+
+const HEADER_OR_OFF: Kind = Kind::Any(&[Kind::Null, Kind::False, Kind::Word(&["off"]), Kind::Text(&form::FIELD_NAME)]);
+/// A head, and what the gateway adds to it, must fit into one buffer.
+const MAX_HEAD_BYTES: u64 = BUFFER_BYTES as u64 / 4 * 3;
+const BODY_SIZE: Kind = Kind::Size(0, 1 << 50);
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+
+const fn required(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, need: Need::Required, doc }
+}
+
+const fn optional(name: &'static str, kind: Kind, doc: &'static str) -> Field {
+    Field { name, kind, need: Need::Optional, doc }
+}
+
+const fn default(name: &'static str, kind: Kind, value: Literal, doc: &'static str) -> Field {
+    Field { name, kind, need: Need::Default(value), doc }
+}
