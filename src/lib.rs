@@ -26,3 +26,7 @@ pub mod gateway;
 pub mod operations;
 
 pub mod config;
+
+pub mod app;
+
+pub mod cli;

@@ -1,0 +1,351 @@
+//! The control thread: starts everything, follows the configuration and the signals, stops everything.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{Notify, watch};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use super::health::Told;
+use super::logging::LogThread;
+use super::reload::{self, InForce, Prepared, Refused};
+use crate::catalog::Catalog;
+use crate::config::Watcher;
+use crate::gateway::{self, Gateway};
+use crate::operations::{self, Addresses, State, echo};
+use crate::telemetry::Metrics;
+use crate::telemetry::access::AccessLog;
+use crate::telemetry::log;
+use crate::{time, upstream};
+
+/// What runs beside the gateway in the same process.
+#[derive(Debug, Default)]
+pub enum Companion {
+    /// Nothing.
+    #[default]
+    None,
+    /// The echo upstream of the quick start.
+    Echo(std::net::TcpListener),
+}
+
+/// Serves the configuration in the file until SIGTERM or SIGINT; `on_ready` is called once requests are served.
+///
+/// # Errors
+/// If the configuration is refused at the start, something cannot be started, or a part of the program fails.
+pub fn serve(config: &Path, companion: Companion, on_ready: impl FnOnce(&Addresses)) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no control thread")?;
+    let served = runtime.block_on(async {
+        let mut control = Control::start(config, companion).await?;
+        on_ready(&control.addresses);
+        let outcome = control.run().await;
+        control.stop().await.and(outcome)
+    });
+    // A file that cannot be read to its end must not hold up the end of the process.
+    runtime.shutdown_background();
+    served
+}
+
+struct Control {
+    config: PathBuf,
+    catalog: Arc<Catalog>,
+    state: Arc<State>,
+    gateway: Option<Gateway>,
+    log_thread: LogThread,
+    watcher: Watcher,
+    in_force: InForce,
+    addresses: Addresses,
+    tasks: JoinSet<(&'static str, std::io::Result<()>)>,
+    stop: watch::Sender<bool>,
+    signals: Signals,
+    resolve_now: Arc<Notify>,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => HANGUP,
+        }
+    }
+
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            match self.next().await {
+                HANGUP => {}
+                name => return name,
+            }
+        }
+    }
+}
+
+impl Control {
+    async fn start(config: &Path, companion: Companion) -> anyhow::Result<Self> {
+        let signals = Signals::new().context("cannot listen to signals")?;
+        let metrics = Metrics::new(&gateway::OUTCOMES, &gateway::DENIALS);
+        let state = State::new(Arc::clone(&metrics), time::now());
+        let catalog = Arc::new(Catalog::new());
+        // Watched before it is read: a change in between is seen.
+        let (mut watcher, mut doubts) = Watcher::new(&[config.to_owned()]);
+        let prepared = reload::prepare(config, &catalog, &state).map_err(|refused| first_refusal(&refused))?;
+        let in_force = reload::apply(prepared, &catalog, &state);
+        let (log, writer) =
+            AccessLog::open(&in_force.telemetry, Arc::clone(&metrics)).context("cannot open the request log")?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        let mut addresses = Addresses::default();
+        if let Some(options) = &in_force.operations {
+            let listener = listen(options.address).await.context("operations")?;
+            addresses.operations = listener.local_addr().ok();
+            let served = operations::serve(listener, operations::router(Arc::clone(&state)), until(stopped.clone()));
+            tasks.spawn(async { ("operations listener", served.await) });
+        }
+        start_companion(companion, &mut tasks, stopped.clone())?;
+        resolve_once(&catalog).await;
+        let gateway = gateway::start(&in_force.gateway, Arc::clone(&catalog), &metrics, &log)?;
+        addresses.listeners = gateway.addresses().to_vec();
+        let resolve_now = Arc::new(Notify::new());
+        tasks.spawn(resolve(Arc::clone(&catalog), Arc::clone(&resolve_now), stopped));
+        doubts.extend(watcher.follow(&in_force.files));
+        doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
+        state.listening(addresses.clone());
+        state.ready();
+        announce(&addresses, gateway.capacity());
+        let log_thread = LogThread::start(writer).context("cannot start the log thread")?;
+        let (config, gateway) = (config.to_owned(), Some(gateway));
+        Ok(Self {
+            config,
+            catalog,
+            state,
+            gateway,
+            log_thread,
+            watcher,
+            in_force,
+            addresses,
+            tasks,
+            stop,
+            signals,
+            resolve_now,
+        })
+    }
+
+    /// Follows the configuration until the process is told to stop.
+    async fn run(&mut self) -> anyhow::Result<()> {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut told = Told::default();
+        loop {
+            tokio::select! {
+                name = self.signals.next() => match name {
+                    HANGUP => {
+                        self.log_thread.reopen();
+                        self.reload(HANGUP).await?;
+                    }
+                    _ => {
+                        log::info("stopping", &[("signal", &name)]);
+                        return Ok(());
+                    }
+                },
+                () = self.watcher.changed() => self.reload("file changed").await?,
+                _ = second.tick() => {
+                    time::realign();
+                    told.look(&self.catalog.rules().upstreams);
+                    self.check_threads()?;
+                }
+                Some(ended) = self.tasks.join_next() => return Err(premature_end(ended)),
+            }
+        }
+    }
+
+    /// Applies the configuration as it is in the files now; on the side, so that scrapes are answered meanwhile.
+    async fn reload(&mut self, cause: &str) -> anyhow::Result<()> {
+        log::info("reloading the configuration", &[("cause", &cause)]);
+        let doubts = match self.prepare().await {
+            Ok(prepared) => {
+                let (catalog, state) = (Arc::clone(&self.catalog), Arc::clone(&self.state));
+                let applied = spawn_blocking(move || reload::apply(prepared, &catalog, &state)).await;
+                // After a panic what is in force may be half of each configuration.
+                self.take_over(applied.context("bringing the configuration into force failed")?)
+            }
+            Err(refused) => {
+                refused.problems.iter().for_each(|problem| log::error(problem, &[]));
+                log::error("the configuration is refused; the previous one stays in force", &[]);
+                self.watcher.follow(&refused.files)
+            }
+        };
+        doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<Prepared, Refused> {
+        let (config, catalog, state) = (self.config.clone(), Arc::clone(&self.catalog), Arc::clone(&self.state));
+        let prepared = spawn_blocking(move || reload::prepare(&config, &catalog, &state)).await;
+        prepared.unwrap_or_else(|panic| {
+            let problem = format!("reading the configuration failed, which is a defect of keygate: {panic}");
+            Err(reload::refuse(vec![problem], self.in_force.files.clone(), &self.state))
+        })
+    }
+
+    fn take_over(&mut self, next: InForce) -> Vec<String> {
+        for field in needing_restart(&self.in_force, &next) {
+            log::warn("a field changes with a restart only; it stays as it was", &[("field", &field)]);
+        }
+        if next.telemetry != self.in_force.telemetry {
+            self.log_thread.configure(next.telemetry.clone());
+        }
+        self.in_force.telemetry = next.telemetry;
+        self.in_force.files.clone_from(&next.files);
+        // New upstreams by name are not kept waiting for the next round.
+        self.resolve_now.notify_one();
+        self.watcher.follow(&next.files)
+    }
+
+    fn check_threads(&self) -> anyhow::Result<()> {
+        if self.gateway.as_ref().is_some_and(Gateway::has_failed) {
+            bail!("a data thread has ended");
+        }
+        if self.log_thread.has_failed() {
+            bail!("the log thread has ended");
+        }
+        Ok(())
+    }
+
+    /// Stops accepting, lets running requests finish, then ends everything else. A second signal ends it at once.
+    async fn stop(mut self) -> anyhow::Result<()> {
+        self.state.draining();
+        let gateway = self.gateway.take();
+        let draining = spawn_blocking(|| gateway.map_or(Ok(()), Gateway::stop));
+        let drained = tokio::select! {
+            drained = draining => drained.context("the data plane panicked")?.context("the data plane failed"),
+            name = self.signals.stop() => Err(anyhow!("ended by a second {name} before running requests had finished")),
+        };
+        // Without receivers everything has ended already.
+        let _ = self.stop.send(true);
+        while let Ok(Some(_)) = tokio::time::timeout(STOP_TIMEOUT, self.tasks.join_next()).await {}
+        if !self.log_thread.stop(STOP_TIMEOUT).await {
+            log::warn("the request log cannot be written to; its last lines are lost", &[]);
+        }
+        log::info("stopped", &[]);
+        drained
+    }
+}
+
+/// The fields that differ and take effect at a start only.
+fn needing_restart(now: &InForce, next: &InForce) -> Vec<&'static str> {
+    let differs = [
+        ("listeners", now.gateway.listeners != next.gateway.listeners),
+        ("operations", now.operations != next.operations),
+        ("threads", now.gateway.threads != next.gateway.threads),
+        ("max_connections", now.gateway.max_connections != next.gateway.max_connections),
+        ("drain_timeout", now.gateway.drain_timeout != next.gateway.drain_timeout),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
+}
+
+fn first_refusal(refused: &Refused) -> anyhow::Error {
+    anyhow!(ConfigRefused(refused.problems.join("\n")))
+}
+
+/// The configuration is refused at the start; holds every problem, ready to be printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigRefused(String);
+
+async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+fn start_companion(
+    companion: Companion,
+    tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    if let Companion::Echo(listener) = companion {
+        listener.set_nonblocking(true)?;
+        let served = echo::serve(TcpListener::from_std(listener)?, until(stopped));
+        tasks.spawn(async { ("echo upstream", served.await) });
+    }
+    Ok(())
+}
+
+/// Looks the host names of all upstreams up before the first request comes, within a while.
+async fn resolve_once(catalog: &Catalog) {
+    let rules = catalog.rules();
+    for upstream in rules.upstreams.iter().filter(|upstream| upstream.needs_resolving()) {
+        match tokio::time::timeout(RESOLVE_TIMEOUT, upstream.resolve()).await {
+            Ok(errors) => errors.iter().for_each(|(target, error)| report_unresolved(upstream, target, error)),
+            Err(_) => log::warn("looking up the targets takes long", &[("upstream", &upstream.options().name)]),
+        }
+    }
+}
+
+async fn resolve(
+    catalog: Arc<Catalog>,
+    now: Arc<Notify>,
+    stopped: watch::Receiver<bool>,
+) -> (&'static str, std::io::Result<()>) {
+    tokio::select! {
+        () = upstream::resolve_forever(|| catalog.rules().upstreams.clone(), &now, report_unresolved) => {}
+        () = until(stopped) => {}
+    }
+    ("resolver", Ok(()))
+}
+
+fn report_unresolved(upstream: &upstream::Upstream, target: &str, error: &std::io::Error) {
+    log::warn(
+        "a target cannot be looked up",
+        &[("upstream", &upstream.options().name), ("target", &target), ("error", error)],
+    );
+}
+
+fn announce(addresses: &Addresses, (threads, max_connections): (usize, usize)) {
+    let listeners: Vec<String> = addresses.listeners.iter().map(ToString::to_string).collect();
+    let operations = addresses.operations.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    log::info(
+        "listening",
+        &[
+            ("listeners", &listeners.join(" ")),
+            ("operations", &operations),
+            ("threads", &threads),
+            ("max_connections", &max_connections),
+        ],
+    );
+}
+
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error says that the sender is gone, and that is a stop too.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
+}
+
+fn premature_end(ended: Result<(&'static str, std::io::Result<()>), tokio::task::JoinError>) -> anyhow::Error {
+    match ended {
+        Ok((name, Ok(()))) => anyhow!("the {name} has ended"),
+        Ok((name, Err(error))) => anyhow::Error::new(error).context(format!("the {name} failed")),
+        Err(panic) => anyhow::Error::new(panic).context("a part of the program panicked"),
+    }
+}
+
+/// The signal that reloads.
+const HANGUP: &str = "SIGHUP";
+/// How long a start waits for one upstream's names.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long each remaining task may take to end.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);

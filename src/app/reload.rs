@@ -1,0 +1,92 @@
+//! Bringing a configuration into force: loaded and compiled aside, then swapped; a bad one changes nothing.
+
+use std::path::{Path, PathBuf};
+
+use crate::catalog::{Catalog, FileKey, Rules};
+use crate::config::{self, Settings};
+use crate::key;
+use crate::operations::{Reload, State};
+use crate::telemetry::{KeyCounts, log};
+use crate::{gateway, operations, telemetry, time};
+
+/// What a configuration leaves behind once its rules and keys are in force.
+#[derive(Debug)]
+pub(super) struct InForce {
+    /// For the data plane: takes effect at a start only.
+    pub(super) gateway: gateway::Options,
+    /// For the operations listener: likewise.
+    pub(super) operations: Option<operations::Options>,
+    /// For the logs.
+    pub(super) telemetry: telemetry::Options,
+    /// What is to be watched.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// A configuration that was refused.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// Everything that is wrong with it.
+    pub(super) problems: Vec<String>,
+    /// What is to be watched.
+    pub(super) files: Vec<PathBuf>,
+}
+
+/// A configuration that is ready to be brought into force; nothing can refuse it any more.
+pub(super) struct Prepared {
+    rules: Rules,
+    keys: Vec<FileKey>,
+    in_force: InForce,
+}
+
+/// Loads and compiles the file; a refusal is told to the metrics and `/status`. Changes nothing. Blocks.
+pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<Prepared, Refused> {
+    let loaded = match config::load(path) {
+        Ok(loaded) => loaded,
+        Err(rejected) => {
+            let problems = rejected.problems.iter().map(ToString::to_string).collect();
+            return Err(refuse(problems, rejected.files, state));
+        }
+    };
+    let Settings { gateway, operations, telemetry, rules, keys } = loaded.settings;
+    let rules = match Rules::compile(rules, Some(&catalog.rules())) {
+        Ok(rules) => rules,
+        Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
+    };
+    loaded.warnings.iter().for_each(|warning| log::warn(&warning.to_string(), &[]));
+    Ok(Prepared { rules, keys, in_force: InForce { gateway, operations, telemetry, files: loaded.files } })
+}
+
+/// Brings a configuration into force; tells the log, the metrics and `/status`. Blocks.
+pub(super) fn apply(prepared: Prepared, catalog: &Catalog, state: &State) -> InForce {
+    let applied = catalog.apply(prepared.rules, prepared.keys);
+    log::set_format(prepared.in_force.telemetry.format);
+    log::info(
+        "configuration in force",
+        &[
+            ("generation", &applied.generation),
+            ("keys_added", &applied.added),
+            ("keys_changed", &applied.changed),
+            ("keys_removed", &applied.removed),
+            ("keys_unchanged", &applied.unchanged),
+        ],
+    );
+    state.keys(counts(catalog));
+    state.reloaded(Reload::Applied { generation: applied.generation }, time::wall(time::now()));
+    prepared.in_force
+}
+
+fn counts(catalog: &Catalog) -> KeyCounts {
+    let count = |state| catalog.keys().count(state) as u64;
+    KeyCounts {
+        active: count(key::State::Active),
+        disabled: count(key::State::Disabled),
+        revoked: count(key::State::Revoked),
+    }
+}
+
+/// Notes that a configuration was refused, and why.
+pub(super) fn refuse(problems: Vec<String>, files: Vec<PathBuf>, state: &State) -> Refused {
+    let first = problems.first().cloned().unwrap_or_default();
+    state.reloaded(Reload::Refused { problem: first }, time::wall(time::now()));
+    Refused { problems, files }
+}

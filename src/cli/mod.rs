@@ -1,0 +1,111 @@
+//! The command line: arguments in, exit code out. Data goes to standard output, words to standard error.
+//!
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or an invalid file, 6 gateway not reachable.
+
+mod check;
+mod healthcheck;
+mod keys;
+mod quickstart;
+mod serve;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::app::Companion;
+
+use terminal::{print, say};
+
+/// A reverse-proxy authentication gateway: API keys, limits and identity in front of HTTP backends.
+#[derive(Debug, Parser)]
+#[command(name = "keygate", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Write a starter file, make a key, and serve both with a built-in echo upstream
+    Quickstart(quickstart::Arguments),
+    /// Serve a configuration until SIGTERM or SIGINT; SIGHUP reloads it
+    Serve(ConfigFile),
+    /// Print every problem of a configuration; exit 0 if it is fine, 2 if it is not
+    Check(check::Arguments),
+    /// Print the JSON Schema of the configuration file
+    Schema,
+    /// Make keys, and digests of keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// Ask a running gateway whether it is ready, for containers
+    Healthcheck(healthcheck::Arguments),
+    /// Print a completion script
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// The configuration file.
+#[derive(Debug, clap::Args)]
+struct ConfigFile {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", env = "KEYGATE_CONFIG", default_value = "keygate.yaml")]
+    config: PathBuf,
+}
+
+/// How a command ended, other than with an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Done,
+    Failed,
+    Invalid,
+    NotReachable,
+}
+
+/// Runs the command that the arguments of this process name.
+pub fn main() -> ExitCode {
+    let exit = match run(Arguments::parse().command) {
+        Ok(exit) => exit,
+        Err(error) => {
+            say(&format!("keygate: {error:#}"));
+            Exit::Failed
+        }
+    };
+    ExitCode::from(match exit {
+        Exit::Done => 0,
+        Exit::Failed => 1,
+        Exit::Invalid => 2,
+        Exit::NotReachable => 6,
+    })
+}
+
+fn run(command: Command) -> anyhow::Result<Exit> {
+    match command {
+        Command::Quickstart(arguments) => quickstart::run(&arguments),
+        Command::Serve(file) => serve::run(&file.config, Companion::None, |_| {}),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Schema => print(&format!("{:#}\n", crate::config::schema())),
+        Command::Keys(command) => keys::run(command),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Completions { shell } => completions(shell),
+    }
+}
+
+fn completions(shell: clap_complete::Shell) -> anyhow::Result<Exit> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "keygate", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+}
