@@ -1,0 +1,30 @@
+//! What the integration tests are written with: the real gateway as a child process, raw-socket clients, scripted upstreams.
+//!
+//! Nothing here knows a rule of the gateway; the rules stand in the test files. Clients and upstreams speak bytes, because a
+//! client library hides what matters. All waiting is [`wait_for`] on a condition with a deadline.
+
+mod client;
+mod gateway;
+mod keys;
+mod message;
+mod metrics;
+mod pattern;
+mod process;
+mod requests;
+mod selftest;
+mod settings;
+mod upstream;
+mod wait;
+mod wire;
+
+pub(crate) use client::{Client, Response};
+pub(crate) use gateway::Gateway;
+pub(crate) use keys::{ACME, ALICE, BOB, CAROL, DAVE, digest_of, mistyped};
+pub(crate) use message::latin1;
+pub(crate) use pattern::{Checker, Pattern};
+pub(crate) use process::{Process, run, run_in, run_with_input};
+pub(crate) use requests::{get, keyless, post};
+pub(crate) use settings::Settings;
+pub(crate) use upstream::{Connection, Request, Step, Upstream};
+pub(crate) use wait::{DEADLINE, wait_for, wait_until};
+pub(crate) use wire::Broken;

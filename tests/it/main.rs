@@ -1,0 +1,28 @@
+//! The integration tests: the real binary on port 0, raw-socket clients, scripted upstreams.
+//!
+//! One file per topic; what they are written with is in `harness`. Every gateway is a child process of its own, so that
+//! all tests run side by side and each can stop, starve or kill its own.
+#![allow(clippy::disallowed_methods, reason = "tests read the clock for their deadlines")]
+#![allow(clippy::unwrap_used, reason = "clippy counts helpers of integration tests as product code")]
+#![allow(clippy::print_stdout, reason = "the same")]
+
+mod bodies;
+mod cli;
+mod concurrency;
+mod config;
+mod credentials;
+mod differential;
+mod harness;
+mod heads;
+mod hostile;
+mod intermediary;
+mod limits;
+mod logs;
+mod nginx;
+mod operations;
+mod paths;
+mod reload;
+mod secrets;
+mod stopping;
+mod tidy;
+mod upstreams;
