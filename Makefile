@@ -1,0 +1,49 @@
+# Two commands do everything: `make run` (the quick start) and `make test` (what CI runs).
+
+CARGO ?= cargo
+APT_PACKAGES = nginx-light prometheus curl wrk
+# Programs that tests use, each from one of the packages above.
+TEST_PROGRAMS = nginx promtool curl wrk
+
+.PHONY: run test fmt lint unit docs deps bench-index soak clean
+
+run:
+	$(CARGO) run --release --locked -- quickstart
+
+test: deps fmt lint unit docs
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+# The integration tests start the program itself.
+unit:
+	$(CARGO) test --locked --lib --bins --tests
+
+docs:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps
+
+# Installs what tests need, if it is missing and this is a Debian with the right to install.
+deps:
+	@missing=""; \
+	for program in $(TEST_PROGRAMS); do \
+		PATH="$$PATH:/usr/sbin:/sbin" command -v $$program >/dev/null 2>&1 || missing="$$missing $$program"; \
+	done; \
+	[ -z "$$missing" ] && exit 0; \
+	echo "installing packages for:$$missing"; \
+	if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo -n"; fi; \
+	$$sudo apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) >/dev/null
+
+bench-index:
+	$(CARGO) bench --locked --bench index
+
+# 30 s of load through nginx on loopback, then failed requests and growth of memory.
+soak: deps
+	$(CARGO) build --release --locked
+	benches/soak.sh
+
+clean:
+	$(CARGO) clean
