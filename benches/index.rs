@@ -82,13 +82,15 @@ fn measure_named(name: &str, options: &Options) {
         "papaya" => measure::<Papaya>(name, options),
         "papaya x64" => measure::<Papayas<64>>(name, options),
         "papaya x256" => measure::<Papayas<256>>(name, options),
+        "papaya x1024" => measure::<Papayas<1024>>(name, options),
         "arc-swap" => measure::<Buckets>(name, options),
         CATALOG => measure_catalog(options),
         other => panic!("no candidate {other:?}"),
     }
 }
 
-const CANDIDATES: [&str; 6] = ["dashmap", "rwlock x256", "papaya", "papaya x64", "papaya x256", "arc-swap"];
+const CANDIDATES: [&str; 7] =
+    ["dashmap", "rwlock x256", "papaya", "papaya x64", "papaya x256", "papaya x1024", "arc-swap"];
 
 fn measure<I: Index>(name: &str, options: &Options) {
     let entries: Vec<Arc<Entry>> = (0..options.keys).map(|_| Arc::default()).collect();
@@ -137,7 +139,7 @@ fn time_apply(catalog: &Catalog, what: &str, keys: Vec<FileKey>) {
         upstreams: vec![upstream()],
         wire: Wire::default(),
     };
-    let rules = Rules::compile(set, Some(&catalog.rules())).expect("one route has no conflict");
+    let rules = Rules::compile(set, Some(&catalog.rules()), time::now()).expect("one route has no conflict");
     let start = time::now();
     let Applied { generation, .. } = catalog.apply(rules, keys);
     let ms = time::now().since(start).as_millis();

@@ -48,7 +48,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
         }
     };
     let Settings { gateway, operations, telemetry, rules, keys } = loaded.settings;
-    let rules = match Rules::compile(rules, Some(&catalog.rules())) {
+    let rules = match Rules::compile(rules, Some(&catalog.rules()), time::now()) {
         Ok(rules) => rules,
         Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
     };

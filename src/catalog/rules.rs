@@ -9,9 +9,10 @@ use std::sync::{Arc, OnceLock};
 use super::changes::Former;
 use super::wire::Wire;
 use crate::key::Name;
-use crate::limit::{Limit, MAX_LIMITS};
+use crate::limit::{self, Limit, MAX_LIMITS};
 use crate::policy::Plan;
 use crate::route::{Route, RouteConflict, Router};
+use crate::time::Instant;
 use crate::upstream::{self, Upstream};
 
 /// What `config` hands over: valid, names resolved.
@@ -86,11 +87,11 @@ impl Rules {
         }
     }
 
-    /// The rules that follow on `previous`, which are those in force.
+    /// The rules that follow on `previous`, which are those in force; limits that change do so at `now`.
     ///
     /// # Errors
     /// [`CompileError`]; `config` has reported all of these before, with their place in the file.
-    pub fn compile(set: RuleSet, previous: Option<&Self>) -> Result<Self, CompileError> {
+    pub fn compile(set: RuleSet, previous: Option<&Self>, now: Instant) -> Result<Self, CompileError> {
         let router = Router::new(&set.routes)?;
         let lost = set.routes.iter().find(|route| route.upstream >= set.upstreams.len());
         if let Some(route) = lost {
@@ -108,13 +109,21 @@ impl Rules {
             ids: previous.map_or(HashMap::new(), |previous| previous.ids.clone()),
             former: OnceLock::new(),
         };
-        set.plans.into_iter().try_for_each(|plan| rules.put_plan(plan))?;
+        set.plans.into_iter().try_for_each(|plan| rules.put_plan(plan, now))?;
         Ok(rules)
     }
 
     /// The plan of a record. None: it is gone from the rules, and its keys are to be refused.
     pub fn plan(&self, id: PlanId) -> Option<&Plan> {
         self.plans.get(id.index())?.as_ref()
+    }
+
+    /// Has a key's cells counted under this plan. A key that comes from another takes along what it has used.
+    pub fn count_under(&self, id: PlanId, state: &limit::State, now: Instant) {
+        let former = state.count_under(id.0).and_then(|former| self.known.get(former as usize));
+        if let Some(former) = former {
+            limit::carry_over(&former.limits, &self.known[id.index()].limits, state, now);
+        }
     }
 
     /// The id of the plan with this name; a name that was never heard of gets one, as a plan that is gone.
@@ -144,7 +153,7 @@ impl Rules {
         assert!(self.former.set(former).is_ok(), "rules are followed by others only once");
     }
 
-    fn put_plan(&mut self, plan: Plan) -> Result<(), CompileError> {
+    fn put_plan(&mut self, plan: Plan, now: Instant) -> Result<(), CompileError> {
         if plan.limits.len() > MAX_LIMITS {
             return Err(CompileError::TooManyLimits(plan.name));
         }
@@ -152,7 +161,7 @@ impl Rules {
         if self.plans[index].is_some() {
             return Err(CompileError::TwoPlans(plan.name));
         }
-        let limits = with_cells(plan.limits, &self.known[index].limits);
+        let limits = with_cells(plan.limits, &self.known[index].limits, now);
         let plan = Plan { limits, ..plan };
         self.known[index] = plan.clone();
         self.plans[index] = Some(plan);
@@ -173,14 +182,20 @@ fn keep_or_make(known: &[Arc<Upstream>], options: upstream::Options) -> Arc<Upst
 }
 
 /// Gives each limit the cell that it had under its name, and new names the lowest cells that are free.
-fn with_cells(limits: Vec<Limit>, previous: &[Limit]) -> Vec<Limit> {
+///
+/// A limit goes on from the one that had its cell until now, whatever its name: what was used stays used.
+fn with_cells(limits: Vec<Limit>, previous: &[Limit], now: Instant) -> Vec<Limit> {
     let namesake = |limit: &Limit| previous.iter().find(|known| known.name() == limit.name());
     let mut is_free = [true; MAX_LIMITS];
     limits.iter().filter_map(namesake).for_each(|known| is_free[known.slot()] = false);
     let mut free = (0..MAX_LIMITS).filter(|slot| is_free[*slot]);
-    let place = |limit: Limit| match namesake(&limit) {
-        Some(known) => limit.succeeding(known),
-        None => limit.with_slot(free.next().expect("there are as many cells as limits")),
+    let place = |limit: Limit| {
+        let slot =
+            namesake(&limit).map(Limit::slot).or_else(|| free.next()).expect("there are as many cells as limits");
+        match previous.iter().find(|known| known.slot() == slot) {
+            Some(known) => limit.succeeding(known, now),
+            None => limit.with_slot(slot),
+        }
     };
     limits.into_iter().map(place).collect()
 }

@@ -83,7 +83,7 @@ fn rule_set(plans: &[Plan]) -> RuleSet {
 }
 
 fn apply(catalog: &Catalog, plans: &[Plan], keys: &[FileKey]) -> Applied {
-    let rules = Rules::compile(rule_set(plans), Some(&catalog.rules())).unwrap();
+    let rules = Rules::compile(rule_set(plans), Some(&catalog.rules()), NOW).unwrap();
     catalog.apply(rules, keys.to_vec())
 }
 
@@ -250,7 +250,7 @@ fn slots(rules: &Rules, plan: &str) -> Vec<(String, usize)> {
 fn limits_keep_their_cells_by_name_and_new_ones_get_the_lowest_free() {
     let mut rules = Rules::empty();
     let mut check = |limits: &[&str], expected: &[usize]| {
-        rules = Rules::compile(rule_set(&[plan("other", &["x"]), plan("p", limits)]), Some(&rules)).unwrap();
+        rules = Rules::compile(rule_set(&[plan("other", &["x"]), plan("p", limits)]), Some(&rules), NOW).unwrap();
         let expected: Vec<_> = limits.iter().map(|name| name.to_string()).zip(expected.iter().copied()).collect();
         assert_eq!(slots(&rules, "p"), expected);
     };
@@ -278,8 +278,8 @@ fn unchanged_upstreams_live_on() {
         RuleSet { upstreams: vec![upstream("a", "127.0.0.1:1"), upstream("b", "127.0.0.1:2")], ..rule_set(&[]) };
     let second =
         RuleSet { upstreams: vec![upstream("b", "127.0.0.1:2"), upstream("a", "127.0.0.1:3")], ..rule_set(&[]) };
-    let first = Rules::compile(first, None).unwrap();
-    let second = Rules::compile(second, Some(&first)).unwrap();
+    let first = Rules::compile(first, None, NOW).unwrap();
+    let second = Rules::compile(second, Some(&first), NOW).unwrap();
     assert!(Arc::ptr_eq(&first.upstreams[1], &second.upstreams[0]));
     assert!(!Arc::ptr_eq(&first.upstreams[0], &second.upstreams[1]));
     assert_eq!(second.upstreams[1].options(), &upstream("a", "127.0.0.1:3"));
@@ -288,7 +288,7 @@ fn unchanged_upstreams_live_on() {
 fn refused(change: impl FnOnce(&mut RuleSet), expected: &str) {
     let mut set = rule_set(&[]);
     change(&mut set);
-    assert_eq!(Rules::compile(set, None).unwrap_err().to_string(), expected);
+    assert_eq!(Rules::compile(set, None, NOW).unwrap_err().to_string(), expected);
 }
 
 #[test]

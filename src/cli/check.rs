@@ -6,6 +6,7 @@ use super::terminal::{print, say};
 use super::{ConfigFile, Exit};
 use crate::catalog::Rules;
 use crate::config::{self, Problem};
+use crate::time;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -28,7 +29,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
                 settings.rules.plans.len(),
                 settings.keys.len(),
             );
-            Rules::compile(settings.rules, None)?;
+            Rules::compile(settings.rules, None, time::now())?;
             (loaded.warnings, Exit::Done, summary)
         }
         Err(rejected) => {

@@ -77,6 +77,7 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
     let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
     let allowance = match plan {
         Some((id, plan)) if !plan.limits.is_empty() => {
+            local.rules.count_under(id, entry.limits(), now);
             let taken = limit::take(&plan.limits, entry.limits(), route.cost, now);
             Some((
                 id,

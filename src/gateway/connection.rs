@@ -4,7 +4,7 @@
 //! head has to be kept.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -64,12 +64,13 @@ async fn next_request(client: &mut Client, thread: &Rc<Thread>) -> After {
     let (mut request, decision) = match arrival {
         Arrival::Gone => return After::Drop,
         Arrival::Head(length) => {
-            let decided = decide(client, length, thread, now);
+            let bytes = client.input.as_ref().map_or(&b""[..], |input| &input.filled()[..length]);
+            let decided = decide(client.peer, bytes, thread, now);
             client.consume(length);
             decided
         }
-        Arrival::TooSlow => refuse_head(client, Denial::HeadTimeout, thread, now),
-        Arrival::Refused(error) => refuse_head(client, head_denial(error), thread, now),
+        Arrival::TooSlow => refuse_head(client.peer, Denial::HeadTimeout, thread, now),
+        Arrival::Refused(error) => refuse_head(client.peer, head_denial(error), thread, now),
     };
     match decision {
         Err(refusal) => deny(client, &mut request, &refusal, None, thread).await,
@@ -78,19 +79,23 @@ async fn next_request(client: &mut Client, thread: &Rc<Thread>) -> After {
 }
 
 /// Everything between a head's bytes and a decision; of an admitted request the outgoing head is written too.
-fn decide(client: &Client, length: usize, thread: &Thread, now: Instant) -> (Request, Result<Admitted, Refusal>) {
+pub(super) fn decide(
+    peer: IpAddr,
+    bytes: &[u8],
+    thread: &Thread,
+    now: Instant,
+) -> (Request, Result<Admitted, Refusal>) {
     let local = thread.local();
-    let bytes = client.input.as_ref().map_or(&b""[..], |input| &input.filled()[..length]);
     let mut slots = FieldSlots::new();
     let head = match RequestHead::parse(bytes, &mut slots, &local.rules.wire.head) {
         Ok(head) => head,
-        Err(error) => return refuse_head(client, head_denial(error), thread, now),
+        Err(error) => return refuse_head(peer, head_denial(error), thread, now),
     };
     let (method, target) = (head.method, head.target);
     let mut scratch = thread.scratch.borrow_mut();
-    let reading = match facts::read(head, &local, client.peer, &mut scratch) {
+    let reading = match facts::read(head, &local, peer, &mut scratch) {
         Ok(reading) => reading,
-        Err(unfit) => return refuse_reading(client, (method, target), unfit, thread, now),
+        Err(unfit) => return refuse_reading(peer, (method, target), unfit, thread, now),
     };
     let mut out = Buffer::take();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
@@ -158,15 +163,15 @@ impl Request {
     }
 }
 
-fn refuse_head(client: &Client, denial: Denial, thread: &Thread, now: Instant) -> (Request, Result<Admitted, Refusal>) {
+fn refuse_head(peer: IpAddr, denial: Denial, thread: &Thread, now: Instant) -> (Request, Result<Admitted, Refusal>) {
     let mut out = Buffer::take();
-    let trail = Trail::blank(now, client.peer, thread, &mut out);
+    let trail = Trail::blank(now, peer, thread, &mut out);
     (Request::unread(trail, out, thread.local()), Err(Refusal::of(denial)))
 }
 
 /// A head that could be parsed but says what is not served. If its body's end is known the connection can be kept.
 fn refuse_reading(
-    client: &Client,
+    peer: IpAddr,
     (method, target): (&str, &[u8]),
     unfit: Unfit<'_>,
     thread: &Thread,
@@ -174,7 +179,7 @@ fn refuse_reading(
 ) -> (Request, Result<Admitted, Refusal>) {
     let mut out = Buffer::take();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let trail = Trail::new(now, client.peer, (method.as_bytes(), path, unfit.request_id), thread, &mut out);
+    let trail = Trail::new(now, peer, (method.as_bytes(), path, unfit.request_id), thread, &mut out);
     let request = Request {
         is_head: method == "HEAD",
         body: Body::new(unfit.length.unwrap_or(Length::Known(0))),

@@ -7,6 +7,7 @@ mod answer;
 mod client;
 mod connection;
 mod credentials;
+mod desk;
 mod downlink;
 mod exchange;
 mod facts;
@@ -29,6 +30,8 @@ mod trailers;
 mod uplink;
 mod wheel;
 
+#[doc(hidden)]
+pub use desk::Desk;
 pub use finish::{DENIALS, OUTCOMES};
 pub use options::Options;
 pub use run::{Gateway, StartError, start};

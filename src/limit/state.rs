@@ -20,6 +20,8 @@ pub struct State {
     cells: [AtomicU64; MAX_LIMITS],
     latest_ns: AtomicU64,
     in_flight: AtomicU32,
+    /// One more than the number of the plan that the cells are counted under; 0 before the first.
+    plan: AtomicU32,
 }
 
 impl State {
@@ -44,6 +46,16 @@ impl State {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Says that the cells are counted under this plan from now on, and which plan they were counted under if that was another.
+    ///
+    /// Only one caller is told of a change: it carries over what was used ([`super::carry_over`]).
+    pub fn count_under(&self, plan: u32) -> Option<u32> {
+        let tag = plan.wrapping_add(1);
+        let was = self.plan.load(Ordering::Relaxed);
+        let is_mine = was != tag && self.plan.compare_exchange(was, tag, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if is_mine { was.checked_sub(1) } else { None }
+    }
+
     /// The cell of a limit. What comes after sees the key time of whoever wrote it.
     pub(super) fn cell(&self, limit: &Limit) -> Cell {
         Cell(self.cells[limit.slot()].load(Ordering::Acquire))
@@ -59,6 +71,11 @@ impl State {
         if self.latest_ns.load(Ordering::Relaxed) < now_ns {
             self.latest_ns.fetch_max(now_ns, Ordering::Relaxed);
         }
+    }
+
+    /// Puts this into the cell of a limit, whatever is there.
+    pub(super) fn set(&self, limit: &Limit, new: Cell) {
+        self.cells[limit.slot()].store(new.0, Ordering::Release);
     }
 
     /// Puts `new` in the place of `seen`; otherwise gives back what is there instead.

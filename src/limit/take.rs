@@ -40,6 +40,36 @@ pub fn peek(limits: &[Limit], state: &State, now: Instant) -> Allowance {
     })
 }
 
+/// Takes what a key has used of the limits of one plan along to those of another, by the number of requests.
+///
+/// Each limit goes on from the one with its name, or else from the one that had its cell. A cell that the old plan did not
+/// use stays as it is: it may be what is left of an earlier time on the new plan. A request that is being decided under the
+/// old plan at the very moment can be forgotten.
+pub fn carry_over(from: &[Limit], to: &[Limit], state: &State, now: Instant) {
+    let survey = Survey::of(from, state, now);
+    let mut carried = [None; MAX_LIMITS];
+    for (limit, carried) in to.iter().zip(&mut carried) {
+        let used_ns = |index: usize| from[index].used_ns(survey.cells[index], survey.now_ns);
+        let moved_away = || from.iter().any(|old| old.slot() == limit.slot()).then_some(0);
+        *carried = match origin(limit, from, to) {
+            Some(index) => Some(from[index].converted(used_ns(index), limit)),
+            None => moved_away(),
+        };
+    }
+    state.publish(survey.now_ns);
+    for (limit, used_ns) in to.iter().zip(carried) {
+        if let Some(used_ns) = used_ns {
+            state.set(limit, limit.cell(used_ns, survey.now_ns));
+        }
+    }
+}
+
+fn origin(limit: &Limit, from: &[Limit], to: &[Limit]) -> Option<usize> {
+    let stays = |old: &Limit| to.iter().any(|other| other.name() == old.name());
+    let namesake = from.iter().position(|old| old.name() == limit.name());
+    namesake.or_else(|| from.iter().position(|old| old.slot() == limit.slot() && !stays(old)))
+}
+
 /// All cells of a plan, and the key's time, which was read after them.
 struct Survey {
     cells: [Cell; MAX_LIMITS],
@@ -74,16 +104,15 @@ impl Survey {
         Some(Refused { index, retry_after: Duration::from_nanos(wait_ns), remaining, reset })
     }
 
-    /// Brings cells that were written under other terms to the present ones, so that they refill from now on.
+    /// Has foreign cells refill from now on, since they do not tell from when.
     ///
     /// One attempt each: whoever was faster has done the same, or taken, which does it too.
     fn settle(&self, limits: &[Limit], state: &State) {
         for (limit, cell) in limits.iter().zip(self.cells) {
-            let used_ns = limit.used_ns(cell, self.now_ns);
-            let settled = limit.cell(used_ns, self.now_ns);
-            if used_ns > 0 && settled != cell {
+            if limit.is_foreign(cell, self.now_ns) {
                 state.publish(self.now_ns);
-                let _ = state.swap(limit, cell, settled);
+                let full = limit.cell(limit.used_ns(cell, self.now_ns), self.now_ns);
+                let _ = state.swap(limit, cell, full);
             }
         }
     }
@@ -207,7 +236,7 @@ mod tests {
         let (old, state) = (limit(12, 0), State::default());
         let taken = take_one(&old, &state, 4, Cell(0), START.as_ns()).unwrap();
         let per = Duration::from_nanos(INTERVAL_NS * 2);
-        let new = [Limit::new("test".parse().unwrap(), 1, per, 12).unwrap().succeeding(&old)];
+        let new = [Limit::new("test".parse().unwrap(), 1, per, 12).unwrap().succeeding(&old, START)];
         take(&new, &state, 1, START).unwrap();
         give_back(&old, &state, 4, taken.now_ns);
         assert_eq!(peek(&new, &state, START).remaining, 7);

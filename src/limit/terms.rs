@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::MAX_LIMITS;
 use crate::key::Name;
+use crate::time::Instant;
 
 /// One limit of a plan: `requests` per `per`, up to `burst` at once.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Limit {
     interval_ns: u64,
     refill_ns: u64,
     version: u8,
+    /// How many versions back the lineage tells the truth.
+    known: u8,
     lineage: Arc<Lineage>,
 }
 
@@ -50,8 +53,15 @@ pub enum LimitError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Cell(pub(super) u64);
 
-/// The emission interval of each version of a limit, so that cells of older versions can be understood.
-type Lineage = [u64; VERSIONS];
+/// What the versions of a limit were, so that cells of older versions can be understood.
+type Lineage = [Version; VERSIONS];
+
+#[derive(Clone, Copy, Debug)]
+struct Version {
+    interval_ns: u64,
+    /// From when on it has been in force.
+    since_ns: u64,
+}
 
 impl Limit {
     /// A limit of `requests` per `per` (1 ms to 31 d, at most 1,000,000 per second), of which `burst` may come at once.
@@ -74,8 +84,8 @@ impl Limit {
         }
         let refill_ns = interval_ns.checked_mul(burst).filter(|&ns| ns <= REFILL_NS_MAX);
         let refill_ns = refill_ns.ok_or(LimitError::RefillTooLong)?;
-        let lineage = Arc::new([interval_ns; VERSIONS]);
-        Ok(Self { name, requests, per, burst, slot: 0, interval_ns, refill_ns, version: 0, lineage })
+        let lineage = Arc::new([Version { interval_ns, since_ns: 0 }; VERSIONS]);
+        Ok(Self { name, requests, per, burst, slot: 0, interval_ns, refill_ns, version: 0, known: 0, lineage })
     }
 
     /// The same limit on another cell of the key's state.
@@ -90,18 +100,23 @@ impl Limit {
         self
     }
 
-    /// The same limit as the successor of `previous`: it uses the same cell, and what was used stays used, request by request.
+    /// The same limit as the successor of `previous` from `now` on: it uses the same cell, and what was used stays used,
+    /// request by request.
     ///
     /// Without this a cell carries over the time until it is full instead, which a longer interval turns into fewer requests
-    /// used. Understands cells of the last 15 predecessors with another interval.
+    /// used. Understands cells of the last 14 predecessors with another interval or burst.
     #[must_use]
-    pub fn succeeding(mut self, previous: &Self) -> Self {
+    pub fn succeeding(mut self, previous: &Self, now: Instant) -> Self {
         self.slot = previous.slot;
         self.version = previous.version;
+        self.known = previous.known;
         self.lineage = Arc::clone(&previous.lineage);
-        if self.interval_ns != previous.interval_ns {
+        if (self.interval_ns, self.burst) != (previous.interval_ns, previous.burst) {
             self.version = (previous.version + 1) % VERSIONS as u8;
-            Arc::make_mut(&mut self.lineage)[usize::from(self.version)] = self.interval_ns;
+            // One short of all: the version after this one is not to be taken for the oldest.
+            self.known = (previous.known + 1).min(VERSIONS as u8 - 2);
+            let version = Version { interval_ns: self.interval_ns, since_ns: now.as_ns() };
+            Arc::make_mut(&mut self.lineage)[usize::from(self.version)] = version;
         }
         self
     }
@@ -133,16 +148,52 @@ impl Limit {
 
     /// How much of a cell is used at `now_ns`, in nanoseconds of refill: at most a full one.
     ///
-    /// A cell that lies further ahead was written under other terms, since `now_ns` is never before the instant of any taker
-    /// whose word is read (see `state`). It counts as fully used: no fresh allowance, and no lock beyond a full refill.
+    /// What was used under older terms is counted in requests, refilled under each of the terms for as long as they were in
+    /// force, and cut to a full refill at the change to the present ones. The cell stays as it is, so that terms which take
+    /// the place of these find all that was used.
     pub(super) fn used_ns(&self, cell: Cell, now_ns: u64) -> u64 {
-        let ahead_ns = cell.full_at_ns().saturating_sub(now_ns);
-        if ahead_ns == 0 || cell.version() == self.version {
-            return ahead_ns.min(self.refill_ns);
+        let full_at_ns = if self.knows(cell) { self.full_at_ns(cell) } else { cell.full_at_ns() };
+        full_at_ns.saturating_sub(now_ns).min(self.refill_ns)
+    }
+
+    /// Whether a cell tells nothing but that it is full, and not since when.
+    ///
+    /// `now_ns` is never before the instant of any taker whose word is read (see `state`), so a cell of these terms is never
+    /// further ahead than a full refill. One that is was written under terms that are not known any more or not known yet.
+    /// It counts as fully used: no fresh allowance.
+    pub(super) fn is_foreign(&self, cell: Cell, now_ns: u64) -> bool {
+        !self.knows(cell) && cell.full_at_ns().saturating_sub(now_ns) > self.refill_ns
+    }
+
+    /// This many nanoseconds of refill in those of another limit, by the number of requests; at most a full refill of it.
+    pub(super) fn converted(&self, used_ns: u64, to: &Self) -> u64 {
+        converted(u128::from(used_ns), self.interval_ns, to.interval_ns).min(u128::from(to.refill_ns)) as u64
+    }
+
+    /// Whether the cell was written under one of the terms before these.
+    fn knows(&self, cell: Cell) -> bool {
+        let back = self.versions_back(cell);
+        back > 0 && back <= self.known
+    }
+
+    fn versions_back(&self, cell: Cell) -> u8 {
+        (self.version + VERSIONS as u8 - cell.version()) % VERSIONS as u8
+    }
+
+    /// When nothing of a cell that was written under terms before these is used any more.
+    fn full_at_ns(&self, cell: Cell) -> u64 {
+        let mut terms = self.lineage[usize::from(cell.version())];
+        let mut full_at_ns = u128::from(cell.full_at_ns());
+        for back in (0..self.versions_back(cell)).rev() {
+            let version = (self.version + VERSIONS as u8 - back) % VERSIONS as u8;
+            let next = self.lineage[usize::from(version)];
+            let since_ns = u128::from(next.since_ns);
+            let used_ns = full_at_ns.saturating_sub(since_ns);
+            full_at_ns = since_ns + converted(used_ns, terms.interval_ns, next.interval_ns);
+            terms = next;
         }
-        let then = u128::from(self.lineage[usize::from(cell.version())]);
-        let converted = (u128::from(ahead_ns) * u128::from(self.interval_ns)).div_ceil(then);
-        converted.min(u128::from(self.refill_ns)) as u64
+        let most_ns = terms.since_ns.saturating_add(self.refill_ns);
+        full_at_ns.min(u128::from(most_ns)) as u64
     }
 
     /// What is used after a request of this cost too; none if that would be too much.
@@ -192,6 +243,12 @@ impl Cell {
     fn version(self) -> u8 {
         (self.0 & (VERSIONS as u64 - 1)) as u8
     }
+}
+
+/// Nanoseconds of refill at one interval in those of another, rounded up. Fits, since no use is more than 2^49 requests.
+fn converted(used_ns: u128, from_ns: u64, to_ns: u64) -> u128 {
+    let (from_ns, to_ns) = (u128::from(from_ns), u128::from(to_ns));
+    (used_ns / from_ns) * to_ns + ((used_ns % from_ns) * to_ns).div_ceil(from_ns)
 }
 
 const VERSION_BITS: u32 = 4;

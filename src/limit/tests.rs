@@ -12,7 +12,7 @@ use governor::{Quota, RateLimiter};
 use proptest::collection::vec;
 use proptest::prelude::{Just, Strategy, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::{Allowance, Limit, LimitError, MAX_LIMITS, Refused, State, peek, take};
+use super::{Allowance, Limit, LimitError, MAX_LIMITS, Refused, State, carry_over, peek, take};
 use crate::time::Instant;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -271,20 +271,15 @@ proptest! {
     }
 
     #[test]
-    fn changed_terms_keep_what_was_used_and_lock_for_one_refill_at_most(
-        old in terms(), new in terms(), used in 0_u64..20, step in steps(),
-    ) {
+    fn changed_terms_keep_what_was_used_and_lock_for_one_refill_at_most(old in terms(), new in terms(), used in 0_u64..20) {
         let state = State::default();
         let used = used.min(old.burst());
-        let new = [new.succeeding(&old)];
+        let new = [new.succeeding(&old, START)];
         take(&[old], &state, used, START).unwrap();
         let left = new[0].burst().saturating_sub(used);
         prop_assert_eq!(peek(&new, &state, START).remaining, left);
-        // The first look after the change, by a request that is refused, starts the refill under the new terms.
-        let later = START.after(step);
-        let _ = take(&new, &state, u64::MAX, later);
         let refill = (new[0].per().as_nanos().div_ceil(u128::from(new[0].requests())) * u128::from(new[0].burst())) as u64;
-        prop_assert_eq!(peek(&new, &state, later.after(Duration::from_nanos(refill))).remaining, new[0].burst());
+        prop_assert_eq!(peek(&new, &state, START.after(Duration::from_nanos(refill))).remaining, new[0].burst());
     }
 
     #[test]
@@ -303,7 +298,7 @@ proptest! {
 fn changed_terms_give_no_fresh_allowance() {
     let check = |old: Limit, used, new: Limit, expected| {
         let state = State::default();
-        let new = [new.succeeding(&old)];
+        let new = [new.succeeding(&old, START)];
         take(&[old], &state, used, START).unwrap();
         let total = (0..1_000).map(|_| admitted(take(&new, &state, 1, START))).sum::<u64>();
         assert_eq!(total, expected, "{used} used, then {} per {:?}", new[0].requests(), new[0].per());
@@ -323,21 +318,105 @@ fn changed_terms_give_no_fresh_allowance() {
 fn terms_changed_many_times_still_know_what_was_used() {
     let (state, mut terms) = (State::default(), limit(20, HOUR, 20));
     take(std::slice::from_ref(&terms), &state, 5, START).unwrap();
-    for seconds in 1..=15 {
-        terms = limit(20, SECOND * seconds, 20).succeeding(&terms);
+    for seconds in 1..=14 {
+        terms = limit(20, SECOND * seconds, 20).succeeding(&terms, START);
     }
     assert_eq!(take(std::slice::from_ref(&terms), &state, 1, START).map(|a| a.remaining), Ok(14));
     for used in 7..=20 {
-        terms = limit(20, MINUTE * used, 20).succeeding(&terms);
+        terms = limit(20, MINUTE * used, 20).succeeding(&terms, START);
         let allowance = take(std::slice::from_ref(&terms), &state, 1, START).unwrap();
         assert_eq!(allowance.remaining, u64::from(20 - used));
     }
 }
 
 #[test]
+fn terms_that_were_in_force_for_a_while_take_back_only_what_they_refilled() {
+    let (state, first) = (State::default(), limit(100, HOUR, 100));
+    let refuse = |limit: &Limit, now| {
+        assert!(take(std::slice::from_ref(limit), &state, limit.burst(), now).is_err());
+    };
+    let remaining = |limit: &Limit, now| peek(std::slice::from_ref(limit), &state, now).remaining;
+    take(std::slice::from_ref(&first), &state, 80, START).unwrap();
+
+    let lowered = limit(10, HOUR, 10).succeeding(&first, START);
+    refuse(&lowered, START);
+    let later = START.after(18 * MINUTE);
+    refuse(&lowered, later);
+    assert_eq!(remaining(&lowered, later), 3, "cut to 10 at the change, refilled from then on");
+
+    let burst_only = limit(10, HOUR, 5).succeeding(&lowered, later);
+    refuse(&burst_only, later);
+    assert_eq!(remaining(&burst_only, later), 0);
+
+    let raised = limit(100, HOUR, 100).succeeding(&burst_only, later);
+    refuse(&raised, later);
+    assert_eq!(remaining(&raised, later), 23, "80 were used, 3 have refilled");
+    assert_eq!(remaining(&raised, later.after(6 * MINUTE)), 33);
+}
+
+#[test]
+fn what_a_limit_that_is_lowered_admits_counts_from_what_it_was_cut_to() {
+    let (state, first) = (State::default(), limit(100, HOUR, 100));
+    take(std::slice::from_ref(&first), &state, 80, START).unwrap();
+    let lowered = limit(10, HOUR, 10).succeeding(&first, START);
+    let later = START.after(6 * MINUTE);
+    assert_eq!(take(std::slice::from_ref(&lowered), &state, 1, later).map(|a| a.remaining), Ok(0));
+    let raised = limit(100, HOUR, 100).succeeding(&lowered, later);
+    assert_eq!(peek(&[raised], &state, later).remaining, 90);
+}
+
+#[test]
+fn a_burst_that_is_lowered_alone_locks_for_one_refill_at_most() {
+    let (state, first) = (State::default(), limit(60, HOUR, 60));
+    take(std::slice::from_ref(&first), &state, 60, START).unwrap();
+    let lowered = [limit(60, HOUR, 2).succeeding(&first, START)];
+    assert_eq!(take(&lowered, &state, 1, START).unwrap_err().retry_after, MINUTE);
+    assert_eq!(take(&lowered, &state, 1, START.after(MINUTE)).map(|a| a.remaining), Ok(0));
+}
+
+#[test]
+fn terms_far_apart_and_back_again_lose_nothing() {
+    let (state, mut terms) = (State::default(), limit(1_000_000, SECOND, 100_000_000_000));
+    let used = 99_999_999_999;
+    take(std::slice::from_ref(&terms), &state, used, START).unwrap();
+    for _ in 0..6 {
+        terms = limit(1, 31 * DAY, 1).succeeding(&terms, START);
+        assert_eq!(peek(std::slice::from_ref(&terms), &state, START).remaining, 0);
+        terms = limit(1_000_000, SECOND, 100_000_000_000).succeeding(&terms, START);
+    }
+    assert_eq!(peek(std::slice::from_ref(&terms), &state, START).remaining, 1);
+}
+
+#[test]
+fn a_key_that_changes_its_plan_takes_along_what_it_has_used_by_name_and_else_by_place() {
+    let named = |name: &str, requests, slot| {
+        Limit::new(name.parse().unwrap(), requests, HOUR, requests).unwrap().with_slot(slot)
+    };
+    let free = [named("a", 10, 0), named("b", 20, 1)];
+    let paid = [named("c", 100, 0), named("a", 200, 1), named("d", 300, 2), named("e", 400, 3)];
+    let state = State::default();
+    take(&free[..1], &state, 4, START).unwrap();
+    take(&free[1..], &state, 15, START).unwrap();
+    carry_over(&free, &paid, &state, START);
+    let left =
+        |limits: &[Limit]| limits.chunks(1).map(|limit| peek(limit, &state, START).remaining).collect::<Vec<_>>();
+    assert_eq!(left(&paid), [100, 196, 300, 400], "c has the cell of a, which goes on elsewhere");
+    carry_over(&paid, &[named("b", 50, 0), named("x", 3, 1)], &state, START);
+    assert_eq!(left(&[named("b", 50, 0), named("x", 3, 1)]), [50, 0]);
+}
+
+#[test]
+fn one_caller_is_told_that_a_key_has_changed_its_plan() {
+    let state = State::default();
+    assert_eq!([state.count_under(0), state.count_under(0)], [None, None]);
+    assert_eq!([state.count_under(7), state.count_under(7)], [Some(0), None]);
+    assert_eq!(on_threads(4, |_| state.count_under(3)).into_iter().flatten().collect::<Vec<_>>(), [7]);
+}
+
+#[test]
 fn a_successor_uses_the_cell_of_its_predecessor() {
     let old = limit(5, HOUR, 5).with_slot(3);
-    assert_eq!(limit(9, DAY, 9).succeeding(&old).slot(), 3);
+    assert_eq!(limit(9, DAY, 9).succeeding(&old, START).slot(), 3);
 }
 
 #[test]

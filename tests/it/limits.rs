@@ -239,6 +239,46 @@ fn a_changed_limit_keeps_what_was_taken_and_gives_no_fresh_allowance() {
 }
 
 #[test]
+fn a_limit_that_was_lowered_by_mistake_and_raised_again_gives_nothing_back() {
+    for (used, left) in [(5, 0), (3, 2)] {
+        let upstream = Upstream::echo();
+        let settings = limited(&upstream, "burst: {requests: 5, per: 1h}");
+        let gateway = settings.start();
+        use_up(&gateway, used);
+        gateway.reload(&limited(&upstream, "burst: {requests: 1, per: 1h}"));
+        gateway.get("/").expect(429);
+        gateway.reload(&settings);
+        let mut client = gateway.client();
+        let admitted = (0..20).filter(|_| client.ask(get("/", &[])).status == 200).count();
+        assert_eq!(admitted, left, "after {used} of 5");
+    }
+}
+
+#[test]
+fn a_limit_with_another_name_in_the_place_of_the_old_one_gives_no_fresh_allowance() {
+    let upstream = Upstream::echo();
+    let gateway = limited(&upstream, "hour: {requests: 5, per: 1h}").start();
+    use_up(&gateway, 5);
+    gateway.reload(&limited(&upstream, "hourly: {requests: 5, per: 1h}"));
+    gateway.get("/").expect(429);
+}
+
+#[test]
+fn a_key_that_goes_to_another_plan_takes_along_what_it_has_used() {
+    let upstream = Upstream::echo();
+    let settings =
+        limited(&upstream, "burst: {requests: 5, per: 1h}").plan("other", &["limits: {burst: {requests: 8, per: 1d}}"]);
+    let gateway = settings.start();
+    use_up(&gateway, 5);
+    gateway.reload(&settings.clone().key(ALICE, &["plan: other", "owner: wonderland", "name: alice"]));
+    let mut client = gateway.client();
+    let admitted = (0..20).filter(|_| client.ask(get("/", &[])).status == 200).count();
+    assert_eq!(admitted, 3);
+    gateway.reload(&settings);
+    gateway.get("/").expect(429);
+}
+
+#[test]
 fn a_key_that_changes_its_metadata_keeps_its_state() {
     let upstream = Upstream::echo();
     let settings = limited(&upstream, "burst: {requests: 6, per: 1h}");

@@ -90,11 +90,12 @@ fn sources() -> Vec<Source> {
     sources
 }
 
+/// The Rust files below a folder, without what a build has left there.
 fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
+        if path.is_dir() && !path.ends_with("target") {
             files.extend(rust_files(&path));
         } else if path.extension().is_some_and(|kind| kind == "rs") {
             files.push(path);

@@ -48,6 +48,21 @@ impl Client {
         self.wire.write(bytes)
     }
 
+    /// Sends `piece` again and again until the gateway reads no more; the number of bytes sent.
+    pub(crate) fn send_until_full(&mut self, piece: &[u8]) -> usize {
+        let mut sent = 0;
+        while self.wire.is_drained() {
+            assert!(self.wire.write(piece), "the gateway is there");
+            sent += piece.len();
+        }
+        sent
+    }
+
+    /// Waits until the gateway has read what was sent, or reads no more.
+    pub(crate) fn wait_read_or_full(&self) {
+        self.wire.is_drained();
+    }
+
     /// Sends a request and reads its answer.
     #[track_caller]
     pub(crate) fn ask(&mut self, request: impl AsRef<[u8]>) -> Response {

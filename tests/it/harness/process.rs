@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::wait::wait_until;
 
@@ -61,6 +61,14 @@ impl Process {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the process is there");
+    }
+
+    /// Sets how many file descriptors the process may have, whatever it has already; how many it was before.
+    pub(crate) fn limit_files(&self, open_files: u64) -> u64 {
+        let process = Some(Pid::from_child(&self.child));
+        let all = getrlimit(Resource::Nofile);
+        let limit = Rlimit { current: Some(open_files), maximum: all.maximum };
+        prlimit(process, Resource::Nofile, limit).expect("the process is there").current.unwrap_or(u64::MAX)
     }
 
     pub(crate) fn is_running(&mut self) -> bool {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use super::message::{Framing, Head};
 use super::wire::{Broken, Wire};
@@ -70,6 +70,15 @@ impl Upstream {
             }
         });
         Self { address, shared }
+    }
+
+    /// The same on connections that take little before the script reads it.
+    pub(crate) fn with_little_room(script: impl Fn(&mut Connection) -> Step + Send + Sync + 'static) -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.set_recv_buffer_size(4096).unwrap();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(128).unwrap();
+        Self::on(listener.into(), script)
     }
 
     /// Answers every request with 200 and, as the body, the head that it saw.
@@ -266,14 +275,6 @@ impl Connection {
         }
         answer.extend_from_slice(b"0\r\n\r\n");
         self.write(&answer)
-    }
-
-    /// Neither reads nor writes any more until the test is over; always ends the script.
-    pub(crate) fn stand_still(&mut self) -> Step {
-        while !self.shared.stopped.load(Ordering::SeqCst) {
-            thread::park_timeout(Duration::from_millis(10));
-        }
-        None
     }
 
     /// Waits until the gateway closes; always ends the script.

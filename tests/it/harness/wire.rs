@@ -1,8 +1,8 @@
 //! A socket that is read as HTTP/1.1, strictly; the reading half of both clients and upstreams.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
-use std::time::Duration;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
@@ -47,6 +47,19 @@ impl Wire {
     /// Writes everything; false if the peer is gone or takes nothing for [`DEADLINE`].
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
+    }
+
+    /// Whether everything that was written has been read by the peer, or is read within [`STALLED`].
+    pub(crate) fn is_drained(&self) -> bool {
+        let (here, there) = (self.stream.local_addr().unwrap(), self.stream.peer_addr().unwrap());
+        let end = Instant::now() + STALLED;
+        while unread(there, here) > 0 {
+            if Instant::now() > end {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        true
     }
 
     /// Writes one byte at a time, each in a segment of its own, with a pause so that the peer sees them apart.
@@ -209,3 +222,23 @@ impl Wire {
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
+
+/// Bytes that have arrived at the socket `there`, connected to `here`, and were not read yet; or are on their way to it.
+fn unread(there: SocketAddr, here: SocketAddr) -> usize {
+    let address = |of: SocketAddr| match of.ip() {
+        IpAddr::V4(ip) => format!("{:08X}:{:04X}", u32::from(ip).swap_bytes(), of.port()),
+        IpAddr::V6(_) => panic!("tests are on IPv4"),
+    };
+    let queues = |local: &str, remote: &str| {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let fields = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut of_socket = fields.filter(|fields| fields.get(1..3) == Some(&[local, remote]));
+        let (sending, receiving) = of_socket.next().and_then(|fields| fields[4].split_once(':')).unwrap_or(("0", "0"));
+        [sending, receiving].map(|bytes| usize::from_str_radix(bytes, 16).unwrap())
+    };
+    let (here, there) = (address(here), address(there));
+    queues(&here, &there)[0] + queues(&there, &here)[1]
+}
+
+/// A peer that reads nothing for so long has stopped reading.
+const STALLED: Duration = Duration::from_millis(300);
