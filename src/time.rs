@@ -5,11 +5,12 @@
 
 #![allow(clippy::disallowed_methods, reason = "this is the one place that may")]
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A monotonic instant: nanoseconds since an arbitrary point before the first reading in this process.
+use rustix::time::{ClockId, clock_gettime};
+
+/// A monotonic instant: nanoseconds since an arbitrary point before the system started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -19,8 +20,9 @@ pub struct Timestamp(i64);
 
 /// The monotonic clock, read now.
 pub fn now() -> Instant {
-    let elapsed = anchor().elapsed();
-    Instant(HEAD_START_NS + saturating_ns(elapsed))
+    let since_boot = clock_gettime(ClockId::Monotonic);
+    // Neither is ever negative, and 64 bits hold five centuries.
+    Instant(HEAD_START_NS + since_boot.tv_sec.cast_unsigned() * 1_000_000_000 + since_boot.tv_nsec.cast_unsigned())
 }
 
 /// The wall-clock time that belongs to a monotonic reading of about now.
@@ -86,11 +88,6 @@ impl Timestamp {
 
 fn saturating_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn anchor() -> std::time::Instant {
-    static ANCHOR: OnceLock<std::time::Instant> = OnceLock::new();
-    *ANCHOR.get_or_init(std::time::Instant::now)
 }
 
 /// Instants begin at one day, so that "a while before now" is never below zero.

@@ -45,21 +45,25 @@ impl Desk {
         decision.map(|_| request.out.len() - request.trail.len()).map_err(|refusal| refusal.denial)
     }
 
-    /// Decides on one head with each of these secrets in the place of its own: how many may pass.
+    /// Reads one head, and hands `work` the decision on it with any secret in the place of its own: whether it may pass.
     ///
     /// # Panics
-    /// If the head itself is refused.
-    pub fn admit<'s>(&self, head: &[u8], secrets: impl IntoIterator<Item = &'s [u8]>, now: Instant) -> usize {
+    /// If the head is no request in order.
+    pub fn admitting<'s, T>(
+        &self,
+        head: &'s [u8],
+        now: Instant,
+        work: impl FnOnce(&mut dyn FnMut(&'s [u8]) -> bool) -> T,
+    ) -> T {
         let local = self.thread.local();
         let (mut slots, mut scratch) = (FieldSlots::new(), Scratch::default());
         let head = RequestHead::parse(head, &mut slots, &local.rules.wire.head).expect("a head in order");
         let mut reading = facts::read(head, &local, self.peer, &mut scratch).expect("a head in order");
         let keys = self.thread.shared.catalog.keys();
-        let passes = |secret| {
+        work(&mut |secret| {
             reading.facts.credential = Presented::One(secret);
             admit::admit(&local, keys, &reading, now).is_ok()
-        };
-        secrets.into_iter().map(passes).filter(|passes| *passes).count()
+        })
     }
 }
 

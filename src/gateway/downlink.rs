@@ -52,6 +52,8 @@ pub(super) struct Account {
     pub(super) head_at: Option<Instant>,
     /// When it had been handed to the client, with what came along with it.
     pub(super) head_sent_at: Option<Instant>,
+    /// The same, if that was all.
+    pub(super) ended_at: Option<Instant>,
 }
 
 /// How the way down ended.
@@ -185,7 +187,9 @@ impl Downlink<'_> {
         let done = self.frame_available(last.framing, body, input, out)?;
         self.progress.answered.set(true);
         self.send(out.filled()).await?;
-        self.account.head_sent_at = Some(self.seat.now());
+        let now = Some(self.seat.now());
+        self.account.head_sent_at = now;
+        self.account.ended_at = now.filter(|_| done);
         Ok(done)
     }
 

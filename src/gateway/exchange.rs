@@ -164,6 +164,7 @@ async fn attempt(
     request.trail.bytes_in = progress.bytes_in.get();
     request.trail.bytes_out = account.bytes_out;
     request.trail.target = Some(lease.target());
+    request.trail.ended = account.ended_at;
     request.trail.note_times(&Times {
         head_sent: progress.head_sent.get(),
         sent: progress.sent.get(),

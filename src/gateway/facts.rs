@@ -98,8 +98,7 @@ pub(super) fn read<'b, 's>(
     scratch: &'b mut Scratch,
 ) -> Result<Reading<'b, 's>, Unfit<'b>> {
     let lost = Unfit::lost;
-    let connection = read_connection(&head, local).map_err(|TooManyNamed| lost(Denial::BadHead))?;
-    let roles = assign_roles(head.fields, local, &connection);
+    let (connection, roles) = assign_roles(head.fields, local).map_err(|TooManyNamed| lost(Denial::BadHead))?;
     let mut sight = Sight::default();
     for (field, role) in head.fields.iter().zip(&roles) {
         sight.take_in(field, *role, head.version).map_err(|error| lost(framing_denial(error)))?;
@@ -168,26 +167,30 @@ fn served_target<'b>(method: &str, target: &'b [u8]) -> Result<Target<'b>, Denia
     })
 }
 
-/// What the `Connection` fields say.
-fn read_connection<'b>(head: &RequestHead<'b, '_>, local: &Local) -> Result<Connection<'b>, TooManyNamed> {
-    let mut connection = Connection::default();
-    let is_ours = |field: &&Field<'b>| local.request_roles.of(field.name.as_bytes()) == RequestRole::Connection;
-    head.fields.iter().filter(is_ours).try_for_each(|field| connection.take_in(field.value))?;
-    Ok(connection)
-}
-
-/// The role of every field, where those that `Connection` names count as not there. Host and framing cannot be named away.
-fn assign_roles(fields: &[Field<'_>], local: &Local, connection: &Connection<'_>) -> [RequestRole; MAX_FIELDS] {
+/// What the `Connection` fields say, and the role of every field, where those that they name count as not there. Host and
+/// framing cannot be named away.
+fn assign_roles<'b>(
+    fields: &[Field<'b>],
+    local: &Local,
+) -> Result<(Connection<'b>, [RequestRole; MAX_FIELDS]), TooManyNamed> {
     use RequestRole as R;
+    let mut connection = Connection::default();
     let mut roles = [R::Dropped; MAX_FIELDS];
-    for (field, slot) in fields.iter().zip(&mut roles) {
-        *slot = local.request_roles.of(field.name.as_bytes());
-        let stays = matches!(*slot, R::Host | R::ContentLength | R::TransferEncoding);
-        if !stays && connection.names(field.name) {
-            *slot = R::Dropped;
+    for (field, role) in fields.iter().zip(&mut roles) {
+        *role = local.request_roles.of(field.name.as_bytes());
+        if *role == R::Connection {
+            connection.take_in(field.value)?;
         }
     }
-    roles
+    if connection.names_any() {
+        for (field, role) in fields.iter().zip(&mut roles) {
+            let stays = matches!(*role, R::Host | R::ContentLength | R::TransferEncoding);
+            if !stays && connection.names(field.name) {
+                *role = R::Dropped;
+            }
+        }
+    }
+    Ok((connection, roles))
 }
 
 /// What has been seen of the fields so far.

@@ -38,9 +38,8 @@ const CLIENT_GONE: usize = 1;
 
 /// Counts and logs a request. `status` is what the client saw, 0 if nothing.
 pub(super) fn record(thread: &Thread, request: &mut Request, status: u16, end: End) {
-    let now = thread.wheel.now();
     let trail = &mut request.trail;
-    let total = now.since(trail.started);
+    let total = trail.ended.unwrap_or_else(|| thread.wheel.now()).since(trail.started);
     if trail.result.is_none_or(|result| result == UpstreamResult::ConnectFailed) {
         trail.gateway = total.saturating_sub(trail.connecting);
     }

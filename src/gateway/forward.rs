@@ -3,6 +3,7 @@
 //! Written straight into the outgoing buffer in one pass. Demands an [`Admitted`]: nothing is forwarded without a decision.
 
 use std::io::Write;
+use std::net::IpAddr;
 
 use super::admit::Admitted;
 use super::credentials;
@@ -142,12 +143,7 @@ fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Loca
         let list = facts::values_of(reading.fields, &reading.roles, RequestRole::ForwardedFor);
         list.filter(|value| !value.is_empty()).for_each(|value| head.put(&[value, b", "]));
     }
-    let mut text = [0; 64];
-    let mut rest = &mut text[..];
-    // 64 bytes hold any address.
-    let _ = write!(rest, "{}", reading.peer);
-    let length = 64 - rest.len();
-    head.put(&[&text[..length], b"\r\n"]);
+    write_address(head, reading.peer);
     let has = |role| reading.peer_is_trusted && reading.roles.iter().take(reading.fields.len()).any(|r| *r == role);
     if !has(RequestRole::ForwardedProto) {
         head.put(&[b"X-Forwarded-Proto: http\r\n"]);
@@ -157,6 +153,26 @@ fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Loca
     }
     if local.rules.wire.via {
         head.put(&[b"Via: 1.1 keygate\r\n"]);
+    }
+}
+
+fn write_address(head: &mut Head<'_>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let mut texts = [[0; 20]; 4];
+            let mut octets =
+                address.octets().into_iter().zip(&mut texts).map(|(octet, text)| decimal(octet.into(), text));
+            let mut next = || octets.next().unwrap_or_default();
+            head.put(&[next(), b".", next(), b".", next(), b".", next(), b"\r\n"]);
+        }
+        IpAddr::V6(address) => {
+            let mut text = [0; 48];
+            let mut rest = &mut text[..];
+            // 48 bytes hold any address.
+            let _ = write!(rest, "{address}");
+            let length = 48 - rest.len();
+            head.put(&[&text[..length], b"\r\n"]);
+        }
     }
 }
 

@@ -11,7 +11,8 @@ use super::thread::Thread;
 use super::uplink::Progress;
 use crate::catalog::LimitHeaders;
 use crate::http1::{
-    Body, Buffer, Connection, FieldSlots, Framing, Length, ResponseHead, TooManyNamed, Version, parse_response,
+    Body, Buffer, Connection, FieldSlots, Framing, Length, MAX_FIELDS, ResponseHead, TooManyNamed, Version,
+    parse_response,
 };
 use crate::time::Instant;
 
@@ -101,8 +102,10 @@ pub(super) fn take_over(bytes: &[u8], asked: &Asked<'_>, now: Instant, out: &mut
 }
 
 /// What the fields of a response say about its connection and body.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Survey<'b> {
+    /// What each of them is.
+    roles: [ResponseRole; MAX_FIELDS],
     framing: Framing,
     connection: Connection<'b>,
     cache_control: Option<&'b str>,
@@ -111,9 +114,16 @@ struct Survey<'b> {
 
 impl<'b> Survey<'b> {
     fn of(head: &ResponseHead<'b, '_>, local: &Local) -> Result<Self, Malformed> {
-        let mut survey = Self::default();
-        for field in head.fields {
-            match local.response_roles.of(field.name.as_bytes()) {
+        let mut survey = Self {
+            roles: [ResponseRole::Dropped; MAX_FIELDS],
+            framing: Framing::default(),
+            connection: Connection::default(),
+            cache_control: None,
+            has_date: false,
+        };
+        for (field, role) in head.fields.iter().zip(&mut survey.roles) {
+            *role = local.response_roles.of(field.name.as_bytes());
+            match *role {
                 ResponseRole::Connection => survey.connection.take_in(field.value).map_err(|TooManyNamed| Malformed)?,
                 ResponseRole::ContentLength => survey.framing.content_length(field.value).map_err(|_| Malformed)?,
                 ResponseRole::TransferEncoding => {
@@ -180,8 +190,8 @@ fn write_start(
     let mut status = [0; 20];
     put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
     let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None && standing(asked).is_some();
-    for field in head.fields {
-        let stays = match asked.local.response_roles.of(field.name.as_bytes()) {
+    for (field, role) in head.fields.iter().zip(&survey.roles) {
+        let stays = match role {
             ResponseRole::Plain | ResponseRole::CacheControl | ResponseRole::Date => true,
             ResponseRole::Limits => !tells_limits,
             ResponseRole::Dropped

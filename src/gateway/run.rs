@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -141,10 +142,9 @@ fn raise_descriptor_limit() -> u64 {
 
 /// The whole life of one data thread.
 fn run(start: Start) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let tasks = tokio::task::LocalSet::new();
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let drain_timeout = start.drain_timeout;
-    runtime.block_on(tasks.run_until(async move {
+    runtime.block_on(async move {
         let mut stop = start.stop;
         let thread = Thread::new(start.shared, start.metrics, start.log, start.seed);
         let mut accepting = JoinSet::new();
@@ -164,7 +164,7 @@ fn run(start: Start) -> io::Result<()> {
         // An error says that time is up: what still runs is cut off.
         let _ = tokio::time::timeout(drain_timeout, thread.connections_gone()).await;
         Ok(())
-    }))
+    })
 }
 
 fn premature_end(what: &str, ended: Result<io::Result<Infallible>, tokio::task::JoinError>) -> io::Error {

@@ -38,6 +38,8 @@ pub(super) struct Trail {
     pub(super) target: Option<Rc<str>>,
     /// How that went.
     pub(super) result: Option<UpstreamResult>,
+    /// When it ended, if the clock was read just then.
+    pub(super) ended: Option<Instant>,
     method: u8,
     path: u16,
     id: u8,
@@ -93,6 +95,7 @@ impl Trail {
             upstream: Duration::ZERO,
             target: None,
             result: None,
+            ended: None,
             method,
             path,
             id,
@@ -134,16 +137,17 @@ impl Trail {
 
 /// A new request id: 128 random bits in the form of a UUID.
 fn made_id(thread: &Thread) -> [u8; 36] {
-    let bits = u128::from(thread.random()) << 64 | u128::from(thread.random());
-    let mut left = 128;
-    std::array::from_fn(|at| {
-        if matches!(at, 8 | 13 | 18 | 23) {
-            return b'-';
-        }
-        left -= 4;
-        b"0123456789abcdef"[(bits >> left) as usize & 0xf]
-    })
+    let bytes = (u128::from(thread.random()) << 64 | u128::from(thread.random())).to_be_bytes();
+    let mut id = [b'-'; 36];
+    for (byte, at) in bytes.into_iter().zip(HEX_AT) {
+        id[at..at + 2].copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
+    }
+    id
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+/// Where each byte of a UUID stands in its text (RFC 9562 section 4).
+const HEX_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
 
 /// Longer than the request log's texts, so that one that is cut is cut there, where it is marked and redacted as such.
 const MAX_METHOD: usize = 32;

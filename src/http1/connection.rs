@@ -36,6 +36,11 @@ impl<'b> Connection<'b> {
         Ok(())
     }
 
+    /// Whether fields are named at all, besides what concerns the connection itself.
+    pub const fn names_any(&self) -> bool {
+        self.count > 0
+    }
+
     /// Whether a field belongs to this connection alone and goes no further.
     pub fn names(&self, field: &str) -> bool {
         self.named[..self.count].iter().any(|named| eq_folded(named, field.as_bytes()))

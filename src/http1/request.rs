@@ -168,7 +168,7 @@ fn classify_version(head: &[u8]) -> HeadError {
     }
 }
 
-static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+pub(super) static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
 
 #[cfg(test)]
 mod tests {

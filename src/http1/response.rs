@@ -1,7 +1,7 @@
 //! Response heads: parsed as strictly as request heads; the body's length follows from status and method too.
 
 use super::fields::{Field, FieldSlots};
-use super::request::{Version, refuse_bare_line_feeds};
+use super::request::{END_OF_HEAD, Version, refuse_bare_line_feeds};
 
 /// A response head, as it stands in the buffer.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub struct ResponseError;
 /// The length of the response head at the beginning of `bytes`; `None` if more bytes are needed. The search begins at `from`.
 pub fn find_response_end(bytes: &[u8], from: usize) -> Option<usize> {
     let from = from.saturating_sub(3);
-    memchr::memmem::find(bytes.get(from..)?, b"\r\n\r\n").map(|at| from + at + 4)
+    END_OF_HEAD.find(bytes.get(from..)?).map(|at| from + at + 4)
 }
 
 /// Parses a whole response head, as [`find_response_end`] found it.

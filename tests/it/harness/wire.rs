@@ -57,7 +57,7 @@ impl Wire {
             if Instant::now() > end {
                 return false;
             }
-            std::thread::yield_now();
+            std::thread::sleep(Duration::from_millis(1));
         }
         true
     }
