@@ -43,16 +43,14 @@ pub(super) enum Arrival {
 }
 
 impl Client {
-    /// Waits for the next request's head.
-    pub(super) async fn next_head(
-        &mut self,
-        thread: &Thread,
-        limits: &HeadLimits,
-        timeouts: ClientTimeouts,
-    ) -> Arrival {
-        if self.input.as_ref().is_none_or(Buffer::is_empty) && !self.first_bytes(thread, timeouts.idle).await {
-            return Arrival::Gone;
-        }
+    /// Waits until there are bytes of a next request; false if there will be none, or none is wanted.
+    pub(super) async fn next_begins(&mut self, thread: &Thread) -> bool {
+        let is_here = self.input.as_ref().is_some_and(|input| !input.is_empty());
+        is_here || self.first_bytes(thread).await
+    }
+
+    /// Waits for the rest of a head that has begun.
+    pub(super) async fn next_head(&mut self, limits: &HeadLimits, timeouts: ClientTimeouts) -> Arrival {
         let mut scan = HeadScan::default();
         let deadline = self.seat.deadline(timeouts.head);
         loop {
@@ -71,8 +69,9 @@ impl Client {
     }
 
     /// Waits until the next request begins, holding no buffer meanwhile; false if the connection is to be closed instead.
-    async fn first_bytes(&mut self, thread: &Thread, idle_timeout: Duration) -> bool {
-        let deadline = self.seat.deadline(idle_timeout);
+    async fn first_bytes(&mut self, thread: &Thread) -> bool {
+        let (_, timeouts) = thread.client_terms();
+        let deadline = self.seat.deadline(timeouts.idle);
         let (mut socket, _) = self.stream.split();
         let (input, seat) = (&mut self.input, &self.seat);
         poll_fn(|cx| {

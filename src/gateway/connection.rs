@@ -37,7 +37,15 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, thread: Rc<Thread
     let mut client = Client { stream, peer: policy::canonical(peer.ip()), input: None, seat };
     let _open = finish::Open::new(&thread);
     loop {
-        match next_request(&mut client, &thread).await {
+        if !client.next_begins(&thread).await {
+            return;
+        }
+        let mut berth = thread.berths.take();
+        berth.begin(client, Rc::clone(&thread));
+        let (back, after) = poll_fn(|cx| berth.poll(cx)).await;
+        thread.berths.give_back(berth);
+        client = back;
+        match after {
             After::Keep => {}
             After::Close => return client.close_gently().await,
             After::Drop => return,
@@ -47,7 +55,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, thread: Rc<Thread
 
 /// What becomes of the connection after a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
+pub(super) enum After {
     /// The next request is waited for.
     Keep,
     /// It is closed so that the client can still read its answer.
@@ -56,9 +64,15 @@ enum After {
     Drop,
 }
 
-async fn next_request(client: &mut Client, thread: &Rc<Thread>) -> After {
+/// One request, whose first bytes are there, from its head to its end. Gives the connection back.
+pub(super) async fn next_request(mut client: Client, thread: Rc<Thread>) -> (Client, After) {
+    let after = answer_one(&mut client, &thread).await;
+    (client, after)
+}
+
+async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     let (limits, timeouts) = thread.client_terms();
-    let arrival = client.next_head(thread, &limits, timeouts).await;
+    let arrival = client.next_head(&limits, timeouts).await;
     let _active = finish::Active::new(thread);
     let now = thread.wheel.now();
     let (mut request, decision) = match arrival {

@@ -33,7 +33,7 @@ impl Desk {
         let options = telemetry::Options { format: LogFormat::Json, access: off };
         let (log, _) = AccessLog::open(&options, metrics).expect("a log that is off opens nothing");
         let sender = log.sender(Arc::clone(&of_thread));
-        Self { thread: Thread::new(Shared::new(catalog, 1), of_thread, sender, 1), peer }
+        Self { thread: Thread::new(0, Shared::new(catalog, 1, None), of_thread, sender, 1), peer }
     }
 
     /// Parses a head, reads it, decides on it, and writes the head for the upstream: how many bytes that has.

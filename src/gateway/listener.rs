@@ -13,8 +13,10 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::connection;
+use super::shared::{ConnectionSlot, Handed};
 use super::thread::Thread;
 use crate::upstream::is_exhaustion;
 
@@ -70,10 +72,31 @@ pub(super) async fn accept(listener: StdListener, thread: Rc<Thread>) -> io::Res
 async fn welcome(stream: TcpStream, peer: SocketAddr, thread: &Rc<Thread>) {
     // Without it the last part of an answer waits for an acknowledgement; it cannot fail on a live socket.
     let _ = stream.set_nodelay(true);
-    let Some(slot) = thread.shared.connection_slot() else {
+    let Some(slot) = thread.shared.connection_slot(thread.index) else {
         thread.metrics.refused.add(1);
         return turn_away(stream, thread).await;
     };
+    if slot.thread() == thread.index {
+        return serve(stream, peer, slot, thread);
+    }
+    // A socket that cannot be moved is broken, and a thread that has stopped takes nobody in: closed, both times.
+    if let Ok(stream) = stream.into_std() {
+        let _ = slot.hand_over(stream, peer);
+    }
+}
+
+/// Serves what other threads have accepted, to the end of this thread.
+pub(super) async fn take_in(mut incoming: UnboundedReceiver<Handed>, thread: Rc<Thread>) -> io::Result<Infallible> {
+    loop {
+        // Without a sender the gateway itself is gone.
+        let Some((stream, peer, slot)) = incoming.recv().await else { std::future::pending().await };
+        if let Ok(stream) = TcpStream::from_std(stream) {
+            serve(stream, peer, slot, &thread);
+        }
+    }
+}
+
+fn serve(stream: TcpStream, peer: SocketAddr, slot: ConnectionSlot, thread: &Rc<Thread>) {
     thread.metrics.accepted.add(1);
     let running = thread.running();
     tokio::task::spawn_local(connection::serve(stream, peer, Rc::clone(thread), (slot, running)));

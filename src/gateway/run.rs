@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::listener;
 use super::options::Options;
-use super::shared::Shared;
+use super::shared::{Handed, Shared};
 use super::thread::Thread;
 use super::wheel::TICK;
 use crate::catalog::Catalog;
@@ -45,7 +46,9 @@ pub enum StartError {
 
 /// What one data thread starts with.
 struct Start {
+    index: usize,
     shared: Arc<Shared>,
+    incoming: UnboundedReceiver<Handed>,
     listeners: Vec<StdListener>,
     metrics: Arc<ThreadMetrics>,
     log: Sender,
@@ -67,13 +70,16 @@ pub fn start(
     let count = options.thread_count();
     let (addresses, mut listeners) = bind_all(options, count)?;
     let max_connections = options.connection_cap(raise_descriptor_limit());
-    let shared = Shared::new(catalog, max_connections);
+    let (ways, incoming): (Vec<_>, Vec<_>) = (0..count).map(|_| unbounded_channel()).unzip();
+    let shared = Shared::new(catalog, max_connections, ways);
     let (stop, stopped) = watch::channel(false);
     let mut threads = Vec::with_capacity(count);
-    for index in 0..count {
+    for (index, incoming) in incoming.into_iter().enumerate() {
         let thread_metrics = metrics.thread(index);
         let start = Start {
+            index,
             shared: Arc::clone(&shared),
+            incoming,
             listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
             log: log.sender(Arc::clone(&thread_metrics)),
             metrics: thread_metrics,
@@ -146,18 +152,19 @@ fn run(start: Start) -> io::Result<()> {
     let drain_timeout = start.drain_timeout;
     runtime.block_on(async move {
         let mut stop = start.stop;
-        let thread = Thread::new(start.shared, start.metrics, start.log, start.seed);
+        let thread = Thread::new(start.index, start.shared, start.metrics, start.log, start.seed);
         let mut accepting = JoinSet::new();
         for listener in start.listeners {
             accepting.spawn_local(listener::accept(listener, Rc::clone(&thread)));
         }
-        let mut ticking = JoinSet::new();
-        ticking.spawn_local(tick(Rc::clone(&thread)));
+        let mut always = JoinSet::new();
+        always.spawn_local(tick(Rc::clone(&thread)));
+        always.spawn_local(listener::take_in(start.incoming, Rc::clone(&thread)));
         tokio::select! {
             // An error says that the sender is gone, and the process with it.
             _ = stop.wait_for(|stop| *stop) => {}
             Some(ended) = accepting.join_next() => return Err(premature_end("accepting connections", ended)),
-            Some(ended) = ticking.join_next() => return Err(premature_end("looking at deadlines", ended)),
+            Some(ended) = always.join_next() => return Err(premature_end("looking at deadlines", ended)),
         }
         accepting.shutdown().await;
         thread.drain();
@@ -187,6 +194,50 @@ async fn tick(thread: Rc<Thread>) -> io::Result<Infallible> {
         count = count.wrapping_add(1);
         if count.is_multiple_of(10) {
             thread.sweep();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::num::NonZeroUsize;
+
+    use super::*;
+    use crate::gateway::{DENIALS, OUTCOMES};
+    use crate::telemetry::{self, AccessLogOptions, LogFormat, LogOutput};
+
+    /// A client that has got an answer and keeps its connection.
+    fn connected(address: SocketAddr) -> TcpStream {
+        let mut client = TcpStream::connect(address).unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+        assert!(client.read(&mut [0; 4096]).unwrap() > 0);
+        client
+    }
+
+    #[test]
+    fn of_two_threads_none_gets_more_than_five_of_eight_connections() {
+        let options = Options {
+            listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            threads: NonZeroUsize::new(2),
+            max_connections: None,
+            drain_timeout: Duration::ZERO,
+        };
+        let metrics = Metrics::new(&OUTCOMES, &DENIALS);
+        let off = AccessLogOptions { output: LogOutput::Off, sample: 0.0 };
+        let log = telemetry::Options { format: LogFormat::Json, access: off };
+        let (log, _) = AccessLog::open(&log, Arc::clone(&metrics)).unwrap();
+        for round in 0..30 {
+            let gateway = start(&options, Arc::new(Catalog::new()), &metrics, &log).unwrap();
+            let before = [0, 1].map(|thread| metrics.thread(thread).accepted.value());
+            let clients: Vec<TcpStream> = (0..8).map(|_| connected(gateway.addresses()[0])).collect();
+            let after = [0, 1].map(|thread| metrics.thread(thread).accepted.value());
+            let counts = [after[0] - before[0], after[1] - before[1]];
+            assert_eq!(counts[0] + counts[1], 8, "round {round}");
+            assert!(counts.iter().all(|count| (3..=5).contains(count)), "{counts:?} in round {round}");
+            drop(clients);
+            gateway.stop().unwrap();
         }
     }
 }

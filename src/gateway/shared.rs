@@ -1,7 +1,10 @@
-//! What all data threads share: the catalog, the count of connections, the flood guard.
+//! What all data threads share: the catalog, the counts of connections, the flood guard, and the ways to hand connections over.
 
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
 
 use super::flood::Flood;
 use crate::catalog::Catalog;
@@ -13,24 +16,53 @@ pub(super) struct Shared {
     pub(super) catalog: Arc<Catalog>,
     max_connections: usize,
     connections: AtomicUsize,
+    threads: Box<[Neighbour]>,
     flood: Mutex<Option<Arc<Flood>>>,
 }
 
-/// One of the connections that are allowed at once; given back when it is dropped.
+/// One data thread, as the others see it.
 #[derive(Debug)]
-pub(super) struct ConnectionSlot(Arc<Shared>);
+struct Neighbour {
+    connections: AtomicUsize,
+    incoming: UnboundedSender<Handed>,
+}
+
+/// A connection on its way from the thread that accepted it to the one that will serve it.
+pub(super) type Handed = (TcpStream, SocketAddr, ConnectionSlot);
+
+/// One of the connections that are allowed at once, on a certain thread; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct ConnectionSlot {
+    shared: Arc<Shared>,
+    thread: usize,
+}
 
 impl Shared {
-    /// Nothing connected yet.
-    pub(super) fn new(catalog: Arc<Catalog>, max_connections: usize) -> Arc<Self> {
-        Arc::new(Self { catalog, max_connections, connections: AtomicUsize::new(0), flood: Mutex::default() })
+    /// Nothing connected yet; each thread takes handed connections in at the other end of its `ways`.
+    pub(super) fn new(
+        catalog: Arc<Catalog>,
+        max_connections: usize,
+        ways: impl IntoIterator<Item = UnboundedSender<Handed>>,
+    ) -> Arc<Self> {
+        let neighbour = |incoming| Neighbour { connections: AtomicUsize::new(0), incoming };
+        let threads = ways.into_iter().map(neighbour).collect();
+        Arc::new(Self { catalog, max_connections, connections: AtomicUsize::new(0), threads, flood: Mutex::default() })
     }
 
-    /// A place for one more connection, if there is one.
-    pub(super) fn connection_slot(self: &Arc<Self>) -> Option<ConnectionSlot> {
+    /// A place for one more connection that `thread` has accepted, if there is one: on that thread, or on the one with the
+    /// fewest connections if that has clearly less to do.
+    pub(super) fn connection_slot(self: &Arc<Self>, thread: usize) -> Option<ConnectionSlot> {
+        let thread = self.lighter_than(thread).unwrap_or(thread);
         let before = self.connections.fetch_add(1, Ordering::Relaxed);
-        let slot = ConnectionSlot(Arc::clone(self));
+        self.threads[thread].connections.fetch_add(1, Ordering::Relaxed);
+        let slot = ConnectionSlot { shared: Arc::clone(self), thread };
         (before < self.max_connections).then_some(slot)
+    }
+
+    fn lighter_than(&self, thread: usize) -> Option<usize> {
+        let load = |thread: usize| self.threads[thread].connections.load(Ordering::Relaxed);
+        let lightest = (0..self.threads.len()).min_by_key(|thread| load(*thread))?;
+        (load(thread) >= load(lightest) + IMBALANCE).then_some(lightest)
     }
 
     /// The flood guard that the rules in force ask for; its counts live on as long as its options do.
@@ -44,8 +76,35 @@ impl Shared {
     }
 }
 
-impl Drop for ConnectionSlot {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+impl ConnectionSlot {
+    /// The thread that is to serve the connection.
+    pub(super) const fn thread(&self) -> usize {
+        self.thread
+    }
+
+    /// Hands a connection to its thread.
+    ///
+    /// # Errors
+    /// If that thread has stopped already; the connection is closed then.
+    pub(super) fn hand_over(self, stream: TcpStream, peer: SocketAddr) -> Result<(), Stopped> {
+        let way = self.shared.threads[self.thread].incoming.clone();
+        way.send((stream, peer, self)).map_err(|_| Stopped)
     }
 }
+
+impl Drop for ConnectionSlot {
+    fn drop(&mut self) {
+        self.shared.threads[self.thread].connections.fetch_sub(1, Ordering::Relaxed);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A thread takes no connections any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stopped;
+
+/// A thread with so many connections more than another hands new ones over to it.
+///
+/// The kernel spreads connections by a hash, which leaves one of two threads idle every so often when they are few. Handing
+/// over costs a wake-up, so small differences are let be.
+const IMBALANCE: usize = 2;

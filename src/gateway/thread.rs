@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use tokio::sync::{Notify, Semaphore};
 
+use super::berth::Berths;
 use super::facts::Scratch;
 use super::local::Local;
 use super::shared::Shared;
@@ -20,6 +21,8 @@ use crate::time::{Instant, wall};
 /// One data thread.
 #[derive(Debug)]
 pub(super) struct Thread {
+    /// Which one; the first is 0.
+    pub(super) index: usize,
     /// What all threads share.
     pub(super) shared: Arc<Shared>,
     /// Deadlines of this thread's connections.
@@ -28,6 +31,8 @@ pub(super) struct Thread {
     pub(super) metrics: Arc<ThreadMetrics>,
     /// The way to the request log.
     pub(super) log: access::Sender,
+    /// Where its requests run.
+    pub(super) berths: Berths,
     /// Space for decoding, empty between two requests.
     pub(super) scratch: RefCell<Scratch>,
     local: RefCell<Rc<Local>>,
@@ -54,11 +59,19 @@ struct Date {
 
 impl Thread {
     /// A thread that has taken over the rules in force.
-    pub(super) fn new(shared: Arc<Shared>, metrics: Arc<ThreadMetrics>, log: access::Sender, seed: u64) -> Rc<Self> {
+    pub(super) fn new(
+        index: usize,
+        shared: Arc<Shared>,
+        metrics: Arc<ThreadMetrics>,
+        log: access::Sender,
+        seed: u64,
+    ) -> Rc<Self> {
         let seen_generation = shared.catalog.generation();
         let local = Local::new(shared.catalog.rules(), shared.flood(), &metrics, None);
         Rc::new(Self {
+            index,
             wheel: Wheel::new(),
+            berths: Berths::default(),
             scratch: RefCell::default(),
             local: RefCell::new(Rc::new(local)),
             seen_generation: Cell::new(seen_generation),

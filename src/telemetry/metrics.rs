@@ -226,7 +226,7 @@ pub(super) static CONNECTIONS_ACCEPTED: Family = Family::new(
     COUNTER,
     "keygate_connections_accepted_total",
     &["thread"],
-    "Client connections accepted, by data thread.",
+    "Client connections accepted, by the data thread that serves them.",
 );
 pub(super) static CONNECTIONS_REFUSED: Family = Family::new(
     COUNTER,

@@ -14,7 +14,7 @@ use super::words::{Gauge, Histogram, Word};
 #[derive(Debug)]
 #[repr(align(64))]
 pub struct ThreadMetrics {
-    /// Client connections accepted.
+    /// Client connections that were given to this thread.
     pub accepted: Word,
     /// Client connections turned away at the cap.
     pub refused: Word,
