@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk
 
-.PHONY: run test fmt lint unit docs deps bench-index soak clean
+.PHONY: run test fmt lint unit docs deps bench-index bench-path bench-counts soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -39,6 +39,16 @@ deps:
 
 bench-index:
 	$(CARGO) bench --locked --bench index
+
+# What the steps of a request cost in time, without sockets.
+bench-path:
+	$(CARGO) bench --locked --bench path -- --skip 10000000
+
+# Instructions and system calls per request.
+bench-counts:
+	@$(MAKE) deps TEST_PROGRAMS="valgrind strace" APT_PACKAGES="valgrind strace"
+	$(CARGO) build --release --locked
+	benches/counts.py
 
 # 30 s of load through nginx on loopback, then failed requests and growth of memory.
 soak: deps

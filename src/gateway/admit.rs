@@ -49,7 +49,8 @@ pub(super) struct Refusal {
     pub(super) limits: Option<(PlanId, Refused)>,
 }
 
-/// Decides on one request.
+/// Decides on one request. Not inlined, so that a profile shows what the decision costs.
+#[inline(never)]
 pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: Instant) -> Result<Admitted, Refusal> {
     let facts = &reading.facts;
     let index =
