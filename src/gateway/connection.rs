@@ -93,6 +93,9 @@ async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
 }
 
 /// Everything between a head's bytes and a decision; of an admitted request the outgoing head is written too.
+///
+/// Not inlined, so that a profile shows what it costs.
+#[inline(never)]
 pub(super) fn decide(
     peer: IpAddr,
     bytes: &[u8],

@@ -18,6 +18,8 @@ use crate::route::{Method, normalise};
 
 /// Everything that is read off one head. Not to be printed: a credential is in it.
 pub(super) struct Reading<'b, 's> {
+    /// The head as it came.
+    pub(super) bytes: &'b [u8],
     /// The fields as they came.
     pub(super) fields: &'s [Field<'b>],
     /// What each of them is; those that `Connection` names are dropped already.
@@ -130,6 +132,7 @@ pub(super) fn read<'b, 's>(
         credential: found.presented,
     };
     Ok(Reading {
+        bytes: head.bytes,
         fields: head.fields,
         roles,
         version: head.version,

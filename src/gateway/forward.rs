@@ -11,7 +11,8 @@ use super::facts::{self, Reading};
 use super::local::Local;
 use super::roles::RequestRole;
 use super::trail::Trail;
-use crate::http1::{Buffer, Field, Length};
+use crate::catalog::Credentials;
+use crate::http1::{Buffer, Field, Length, Lines};
 
 /// The outgoing buffer has no room for the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,9 +38,16 @@ pub(super) fn write_head(
     if let (Some(host), true) = (reading.host, local.pools[route.upstream].options().preserve_host) {
         head.put(&[b"Host: ", host, b"\r\n"]);
     }
+    let mut lines = Lines::of(reading.bytes);
     for (field, role) in reading.fields.iter().zip(&reading.roles) {
-        write_field(&mut head, field, *role, reading, local);
+        if passes(field, *role, reading, local) {
+            head.fits &= lines.copy(field, head.out);
+        } else if *role == RequestRole::Cookie {
+            head.fits &= lines.finish(head.out);
+            write_cookies(&mut head, field, local);
+        }
     }
+    head.fits &= lines.finish(head.out);
     write_identity(&mut head, admitted, local);
     write_forwarding(&mut head, reading, local);
     write_request_id(&mut head, trail);
@@ -65,9 +73,7 @@ struct Head<'o> {
 
 impl Head<'_> {
     fn put(&mut self, parts: &[&[u8]]) {
-        for part in parts {
-            self.fits &= self.out.push(part);
-        }
+        self.fits &= self.out.push_all(parts);
     }
 }
 
@@ -84,13 +90,13 @@ fn write_query(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Local) {
     }
 }
 
-fn write_field(head: &mut Head<'_>, field: &Field<'_>, role: RequestRole, reading: &Reading<'_, '_>, local: &Local) {
+/// Whether a field is forwarded just as it is. One with cookies is if no credential is among them.
+fn passes(field: &Field<'_>, role: RequestRole, reading: &Reading<'_, '_>, local: &Local) -> bool {
     let places = &local.rules.wire.credentials;
-    let stays = match role {
+    match role {
         RequestRole::Plain | RequestRole::ContentType => true,
         RequestRole::Bearer | RequestRole::Credential => places.forward || !credentials::is_all_credential(field, role),
-        RequestRole::Cookie if !places.forward => return write_cookies(head, field, local),
-        RequestRole::Cookie => true,
+        RequestRole::Cookie => places.forward || !has_credential_cookie(field, places),
         RequestRole::ForwardedProto | RequestRole::ForwardedHost | RequestRole::ProxyClaim => reading.peer_is_trusted,
         RequestRole::Expect => reading.expects_continue,
         RequestRole::Dropped
@@ -100,19 +106,17 @@ fn write_field(head: &mut Head<'_>, field: &Field<'_>, role: RequestRole, readin
         | RequestRole::TransferEncoding
         | RequestRole::ForwardedFor
         | RequestRole::RequestId => false,
-    };
-    if stays {
-        head.put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
     }
 }
 
-/// A cookie field without the pairs that hold credentials; byte for byte if there are none.
+fn has_credential_cookie(field: &Field<'_>, places: &Credentials) -> bool {
+    credentials::cookies(field.value).any(|cookie| credentials::is_credential_cookie(cookie, places))
+}
+
+/// A cookie field without the pairs that hold credentials.
 fn write_cookies(head: &mut Head<'_>, field: &Field<'_>, local: &Local) {
     let places = &local.rules.wire.credentials;
     let is_ours = |cookie: &&[u8]| credentials::is_credential_cookie(cookie, places);
-    if !credentials::cookies(field.value).any(|cookie| is_ours(&cookie)) {
-        return head.put(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]);
-    }
     let mut others = credentials::cookies(field.value).filter(|cookie| !is_ours(cookie));
     let Some(first) = others.next() else { return };
     head.put(&[field.name.as_bytes(), b": ", first]);

@@ -11,7 +11,7 @@ use super::thread::Thread;
 use super::uplink::Progress;
 use crate::catalog::LimitHeaders;
 use crate::http1::{
-    Body, Buffer, Connection, FieldSlots, Framing, Length, MAX_FIELDS, ResponseHead, TooManyNamed, Version,
+    Body, Buffer, Connection, FieldSlots, Framing, Length, Lines, MAX_FIELDS, ResponseHead, TooManyNamed, Version,
     parse_response,
 };
 use crate::time::Instant;
@@ -190,6 +190,7 @@ fn write_start(
     let mut status = [0; 20];
     put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
     let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None && standing(asked).is_some();
+    let mut lines = Lines::of(head.bytes);
     for (field, role) in head.fields.iter().zip(&survey.roles) {
         let stays = match role {
             ResponseRole::Plain | ResponseRole::CacheControl | ResponseRole::Date => true,
@@ -199,11 +200,11 @@ fn write_start(
             | ResponseRole::ContentLength
             | ResponseRole::TransferEncoding => false,
         };
-        if stays && !survey.connection.names(field.name) {
-            put(out, &[field.name.as_bytes(), b": ", field.value, b"\r\n"])?;
+        if stays && !survey.connection.names(field.name) && !lines.copy(field, out) {
+            return Err(Malformed);
         }
     }
-    Ok(())
+    if lines.finish(out) { Ok(()) } else { Err(Malformed) }
 }
 
 fn write_rest(
@@ -249,5 +250,5 @@ fn standing(asked: &Asked<'_>) -> Option<Standing> {
 }
 
 fn put(out: &mut Buffer, parts: &[&[u8]]) -> Result<(), Malformed> {
-    if parts.iter().all(|part| out.push(part)) { Ok(()) } else { Err(Malformed) }
+    if out.push_all(parts) { Ok(()) } else { Err(Malformed) }
 }

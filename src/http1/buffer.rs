@@ -95,6 +95,20 @@ impl Buffer {
         count
     }
 
+    /// Appends all of these parts, one behind the other, or nothing and says so.
+    #[must_use]
+    pub fn push_all(&mut self, parts: &[&[u8]]) -> bool {
+        let total: usize = parts.iter().map(|part| part.len()).sum();
+        let Some(mut free) = self.free().get_mut(..total) else { return false };
+        for part in parts {
+            let (here, rest) = free.split_at_mut(part.len());
+            here.copy_from_slice(part);
+            free = rest;
+        }
+        self.fill(total);
+        true
+    }
+
     /// Appends all of `bytes`, or nothing and says so.
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
@@ -151,7 +165,9 @@ mod tests {
         let mut buffer = Buffer::take();
         buffer.fill(BUFFER_BYTES - 3);
         assert!(!buffer.push(b"four"));
-        assert_eq!(buffer.append(b"four"), 3);
+        assert!(!buffer.push_all(&[b"tw", b"", b"o2"]));
+        assert!(buffer.push_all(&[b"", b"a"]));
+        assert_eq!(buffer.append(b"four"), 2);
         assert_eq!(buffer.room(), 0);
     }
 

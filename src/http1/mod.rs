@@ -10,6 +10,7 @@ mod chunked;
 mod connection;
 mod fields;
 mod framing;
+mod lines;
 mod request;
 mod response;
 mod target;
@@ -20,6 +21,7 @@ pub use chunked::{ChunkError, Chunked, LAST_CHUNK, MAX_CHUNK_HEAD, MAX_TRAILER_B
 pub use connection::{Connection, TooManyNamed};
 pub use fields::{Field, FieldSlots, MAX_FIELDS, ParsedFields, Tokens, eq_folded, parse_trailers};
 pub use framing::{Framing, FramingError, Length};
+pub use lines::Lines;
 pub use request::{HeadError, HeadLimits, HeadScan, RequestHead, Version};
 pub use response::{ResponseError, ResponseHead, find_response_end, parse_response, reason_phrase};
 pub use target::{HostError, Target, TargetError, host_without_port, parse_target, valid_host};

@@ -37,6 +37,8 @@ pub struct RequestHead<'b, 's> {
     pub version: Version,
     /// The fields, in order.
     pub fields: &'s [Field<'b>],
+    /// All of it, as it stands in the buffer.
+    pub bytes: &'b [u8],
 }
 
 /// Why a head is refused; after any of these the connection is closed.
@@ -110,7 +112,7 @@ impl<'b, 's> RequestHead<'b, 's> {
         let fields: &'s [Field<'b>] = request.headers;
         refuse_bare_line_feeds(head, fields)?;
         let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-        Ok(Self { method, target: target.as_bytes(), version, fields })
+        Ok(Self { method, target: target.as_bytes(), version, fields, bytes: head })
     }
 }
 

@@ -14,6 +14,8 @@ pub struct ResponseHead<'b, 's> {
     pub version: Version,
     /// The fields, in order.
     pub fields: &'s [Field<'b>],
+    /// All of it, as it stands in the buffer.
+    pub bytes: &'b [u8],
 }
 
 /// A response head that is malformed or too large.
@@ -48,7 +50,7 @@ pub fn parse_response<'b, 's>(
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     let fields: &'s [Field<'b>] = response.headers;
     refuse_bare_line_feeds(head, fields).map_err(|_| ResponseError)?;
-    Ok(ResponseHead { status, reason: response.reason.unwrap_or_default(), version, fields })
+    Ok(ResponseHead { status, reason: response.reason.unwrap_or_default(), version, fields, bytes: head })
 }
 
 impl ResponseHead<'_, '_> {
