@@ -3,7 +3,7 @@
 //! Finding changes nothing; [`Changes::make`] changes the index key by key. Called by [`super::Catalog::apply`] on the control thread.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use arc_swap::Guard;
 
 use super::index::{Entry, Found, HashByDigest, Keys, Record};
 use super::rules::Rules;
-use crate::key::{Digest, Key};
+use crate::key::{Digest, Key, Name};
 
 /// A key as the configuration gives it, with the digests of its secrets.
 #[derive(Clone, Debug)]
@@ -78,14 +78,13 @@ impl Changes {
     pub(super) fn between(held: Vec<Held>, mut file: Vec<FileKey>, rules: &mut Rules) -> Self {
         file.sort_by(|a, b| a.key.id.cmp(&b.key.id));
         let mut changes = Self { next: Vec::with_capacity(file.len()), puts: Vec::new(), gone: Vec::new() };
-        let mut held = held.into_iter().peekable();
+        let (mut held, mut owners) = (held.into_iter().peekable(), HashSet::new());
         for FileKey { mut key, digests } in file {
             changes.gone.extend(take_below(&mut held, &key));
             let plan = key.plan.take().map(|name| rules.plan_id(name));
-            // The rules' own copy of the name, so that a million keys share one.
-            key.plan = plan.map(|id| rules.plan_name(id).clone());
-            let known = held.next_if(|held| held.entry.record().key.id == key.id);
-            changes.put(known, Record { key, plan }, digests.into());
+            key.owner = key.owner.map(|owner| shared(&mut owners, owner));
+            let known = held.next_if(|held| held.entry.record().id == key.id);
+            changes.put(known, Record::new(key, plan), digests.into());
         }
         changes.gone.extend(held);
         changes
@@ -138,11 +137,11 @@ impl Changes {
             let Held { entry, digests } = &next[at];
             let former = match change {
                 Change::Add => {
-                    keys.recount(None, Some(entry.record().key.state));
+                    keys.recount(None, Some(entry.record().state));
                     Box::default()
                 }
                 Change::Replace { record, digests } => {
-                    keys.recount(Some(entry.record().key.state), Some(record.key.state));
+                    keys.recount(Some(entry.record().state), Some(record.state));
                     entry.set_record(record);
                     digests
                 }
@@ -152,7 +151,7 @@ impl Changes {
         }
         dropped.iter().for_each(|(digest, at)| keys.remove(digest, &next[*at].entry));
         for held in gone {
-            keys.recount(Some(held.entry.record().key.state), None);
+            keys.recount(Some(held.entry.record().state), None);
             held.digests.iter().for_each(|digest| keys.remove(digest, &held.entry));
         }
         keys.free_garbage();
@@ -171,9 +170,18 @@ impl Changes {
     }
 }
 
+/// The first copy of a name, so that a million keys share it.
+fn shared(names: &mut HashSet<Name>, name: Name) -> Name {
+    if let Some(known) = names.get(&name) {
+        return known.clone();
+    }
+    names.insert(name.clone());
+    name
+}
+
 /// The keys in force whose ids come before this one's: the file does not have them.
 fn take_below(held: &mut Peekable<impl Iterator<Item = Held>>, key: &Key) -> impl Iterator<Item = Held> {
-    std::iter::from_fn(|| held.next_if(|held| held.entry.record().key.id.cmp(&key.id) == Ordering::Less))
+    std::iter::from_fn(|| held.next_if(|held| held.entry.record().id.cmp(&key.id) == Ordering::Less))
 }
 
 /// Those of `these` that `others` do not have.

@@ -9,11 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
+use ipnet::IpNet;
 use papaya::Guard as _;
 
 use super::rules::{PlanId, Rules};
-use crate::key::{Digest, Key, State};
+use crate::key::{Digest, Key, KeyId, Name, Scope, State};
 use crate::limit;
+use crate::policy::Rights;
+use crate::time::Timestamp;
 
 /// A record as it was when it was read; turn it into an `Arc` with `Arc::clone` to keep it.
 pub type RecordGuard = Guard<Arc<Record>>;
@@ -32,13 +35,28 @@ pub struct Entry {
     limits: limit::State,
 }
 
-/// What is known of one key. Never changed, only replaced.
+/// What requests need to know of one key: no names, and no room for bounds that most keys do not have. Never changed, only
+/// replaced.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The key.
-    pub key: Key,
+    /// Its public id.
+    pub id: KeyId,
+    /// Whom it belongs to.
+    pub owner: Option<Name>,
     /// Its plan, for [`Rules::plan`]; none means no limits.
     pub plan: Option<PlanId>,
+    /// Active, disabled or revoked.
+    pub state: State,
+    bounds: Option<Box<Bounds>>,
+}
+
+/// What narrows a key's use beyond its plan.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Bounds {
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    scopes: Box<[Scope]>,
+    networks: Box<[IpNet]>,
 }
 
 /// A key as it stands under certain rules.
@@ -130,6 +148,29 @@ impl Keys {
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").field("counts", &self.counts).finish_non_exhaustive()
+    }
+}
+
+impl Record {
+    /// Of a key, whose plan has this id. The texts of keys that share an owner are to be shared before.
+    pub(super) fn new(key: Key, plan: Option<PlanId>) -> Self {
+        let Key { id, owner, state, not_before, expires, scopes, networks, .. } = key;
+        let bounds = Bounds { not_before, expires, scopes: scopes.into(), networks: networks.into() };
+        let bounds = (bounds != Bounds::default()).then(|| Box::new(bounds));
+        Self { id, owner, plan, state, bounds }
+    }
+
+    /// What it may, under the rules that know its plan.
+    pub fn rights<'r>(&'r self, rules: &'r Rules) -> Rights<'r> {
+        let bounds = self.bounds.as_deref();
+        Rights {
+            state: self.state,
+            not_before: bounds.and_then(|bounds| bounds.not_before),
+            expires: bounds.and_then(|bounds| bounds.expires),
+            plan: self.plan.and_then(|plan| rules.plan_name(plan)),
+            scopes: bounds.map_or(&[], |bounds| &bounds.scopes),
+            networks: bounds.map_or(&[], |bounds| &bounds.networks),
+        }
     }
 }
 

@@ -138,9 +138,9 @@ impl Rules {
         id
     }
 
-    /// The name of a plan, gone or not.
-    pub(super) fn plan_name(&self, id: PlanId) -> &Name {
-        &self.known[id.index()].name
+    /// The name of a plan, gone or not; none if these rules have never heard of it.
+    pub fn plan_name(&self, id: PlanId) -> Option<&Name> {
+        self.known.get(id.index()).map(|plan| &plan.name)
     }
 
     /// How the keys stood under these rules, if others are following on them.

@@ -93,7 +93,7 @@ fn find(catalog: &Catalog, n: u64) -> Option<Found> {
 
 /// The id that a digest leads to, `-` for none.
 fn id(catalog: &Catalog, n: u64) -> String {
-    find(catalog, n).map_or("-".into(), |found| found.record.key.id.to_string())
+    find(catalog, n).map_or("-".into(), |found| found.record.id.to_string())
 }
 
 fn use_up(catalog: &Catalog, n: u64) {
@@ -145,7 +145,7 @@ fn a_changed_key_has_its_new_record_and_its_old_counters() {
     let mut changed = file_key("a", Some("p"), &[1]);
     changed.key.owner = Some("acme".parse().unwrap());
     assert_eq!(numbers(apply(&catalog, &plans, &[changed])), [0, 1, 0, 0]);
-    assert_eq!(find(&catalog, 1).unwrap().record.key.owner, Some("acme".parse().unwrap()));
+    assert_eq!(find(&catalog, 1).unwrap().record.owner, Some("acme".parse().unwrap()));
     assert_eq!(remaining(&catalog, 1), 0);
 }
 
@@ -226,7 +226,7 @@ fn a_key_on_a_plan_that_never_was_is_not_a_key_without_a_plan() {
     let found = find(&catalog, 1).unwrap();
     let id = found.record.plan.unwrap();
     assert!(catalog.rules().plan(id).is_none());
-    assert_eq!(found.record.key.plan, Some("p".parse().unwrap()));
+    assert_eq!(found.record.rights(&catalog.rules()).plan, Some(&"p".parse().unwrap()));
     apply(&catalog, &[plan("p", &[])], &[file_key("a", Some("p"), &[1])]);
     assert_eq!((find(&catalog, 1).unwrap().record.plan, catalog.rules().plan(id).is_some()), (Some(id), true));
 }
@@ -237,8 +237,8 @@ fn a_revoked_key_is_revoked_with_the_next_look_up() {
     apply(&catalog, &[], &[in_state("a", 1, State::Active)]);
     let kept = find(&catalog, 1).unwrap().entry;
     apply(&catalog, &[], &[in_state("a", 1, State::Revoked)]);
-    assert_eq!(find(&catalog, 1).unwrap().record.key.state, State::Revoked);
-    assert_eq!(kept.record().key.state, State::Revoked, "whoever holds the entry sees it too");
+    assert_eq!(find(&catalog, 1).unwrap().record.state, State::Revoked);
+    assert_eq!(kept.record().state, State::Revoked, "whoever holds the entry sees it too");
 }
 
 fn slots(rules: &Rules, plan: &str) -> Vec<(String, usize)> {
@@ -323,7 +323,7 @@ fn requests_under_the_old_rules_see_the_old_keys() {
     let seen = |rules: &Rules| {
         [1, 2, 3, 4, 5].map(|n| match catalog.keys().find_under(rules, &digest(n)) {
             None => "-".into(),
-            Some(found) => format!("{} {:?}", found.record.key.id, found.record.key.state),
+            Some(found) => format!("{} {:?}", found.record.id, found.record.state),
         })
     };
     assert_eq!(seen(&old), ["changed Active", "moved Active", "gone Active", "-", "kept Active"]);
@@ -359,7 +359,7 @@ fn readers_see_every_key_as_the_generation_of_their_rules_has_it() {
             let second = rules.generation.is_multiple_of(2);
             let owner = |n| {
                 let found = catalog.keys().find_under(&rules, &digest(n))?;
-                found.record.key.owner.as_ref().map(ToString::to_string)
+                found.record.owner.as_ref().map(ToString::to_string)
             };
             let (first_secret, second_secret) = match (second, n % 3) {
                 (false, _) => (Some("first"), None),
@@ -392,7 +392,7 @@ fn whoever_sees_a_generation_gets_its_rules_and_its_keys() {
             while running.load(Ordering::Relaxed) {
                 let generation = catalog.generation();
                 assert!(catalog.rules().generation >= generation);
-                let owner = catalog.keys().find(&digest(1)).and_then(|entry| entry.record().key.owner.clone());
+                let owner = catalog.keys().find(&digest(1)).and_then(|entry| entry.record().owner.clone());
                 assert!(owner.map_or(0, |owner| owner.as_str().parse().unwrap()) >= generation);
             }
         });
@@ -435,10 +435,10 @@ proptest! {
                 let rules = catalog.rules();
                 if let Some(found) = &found {
                     let in_force = found.record.plan.map(|id| rules.plan(id).map(|plan| plan.name.to_string()));
-                    let expected = found.record.key.plan.as_ref().map(|name| (name.as_str() == "p").then(|| "p".to_owned()));
+                    let expected = found.record.rights(&rules).plan.map(|name| (name.as_str() == "p").then(|| "p".to_owned()));
                     prop_assert_eq!(in_force, expected);
                 }
-                let found = found.map(|f| (f.record.key.id.to_string(), f.record.key.plan.as_ref().map(ToString::to_string)));
+                let found = found.map(|f| (f.record.id.to_string(), f.record.rights(&rules).plan.map(ToString::to_string)));
                 prop_assert_eq!(found.as_ref(), expected.get(&digest));
             }
         }

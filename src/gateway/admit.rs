@@ -72,7 +72,7 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
     let Found { entry, record } = look_up(local, keys, presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
     let of_key = |denial| Refusal { record: Some(Arc::clone(&record)), ..on_route(denial) };
 
-    let permit = policy::permit(&record.key, route, facts, wall(now)).map_err(of_key)?;
+    let permit = policy::permit(&record.rights(&local.rules), route, facts, wall(now)).map_err(of_key)?;
     fitting_body(local, route, reading).map_err(of_key)?;
     let plan = plan_in_force(local, &record).map_err(of_key)?;
     let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;

@@ -68,7 +68,7 @@ fn line(request: &Request, status: u16, end: End, total: std::time::Duration) ->
         }
         End::Denied(denial) => (denial.code(), denial.reason()),
     };
-    let key = trail.record.as_ref().map(|record| &record.key);
+    let key = trail.record.as_ref();
     let route = trail.route.map(|route| request.local.rules.routes[route].name.as_str());
     Record {
         time: wall(trail.started),

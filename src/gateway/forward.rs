@@ -126,12 +126,12 @@ fn write_cookies(head: &mut Head<'_>, field: &Field<'_>, local: &Local) {
 
 fn write_identity(head: &mut Head<'_>, admitted: &Admitted, local: &Local) {
     let Some(holder) = &admitted.holder else { return };
-    let key = &holder.record.key;
+    let record = &holder.record;
     let names = &local.rules.wire.identity;
     let values = [
-        (&names.key, Some(key.id.as_str())),
-        (&names.owner, key.owner.as_ref().map(|owner| owner.as_str())),
-        (&names.plan, key.plan.as_ref().map(|plan| plan.as_str())),
+        (&names.key, Some(record.id.as_str())),
+        (&names.owner, record.owner.as_ref().map(|owner| owner.as_str())),
+        (&names.plan, record.plan.and_then(|plan| local.rules.plan_name(plan)).map(|plan| plan.as_str())),
     ];
     for (name, value) in values {
         if let (Some(name), Some(value)) = (name, value) {

@@ -12,5 +12,5 @@ mod plan;
 pub use denial::{Challenge, Denial};
 pub use facts::{Facts, Presented};
 pub use network::{canonical, client_address, client_network, contains};
-pub use permit::{Permit, permit, permit_public};
+pub use permit::{Permit, Rights, permit, permit_public};
 pub use plan::{Plan, TooManyLimits};

@@ -3,8 +3,10 @@
 //! Nothing else makes a [`Permit`], and nothing is forwarded without one. Called by `gateway::admit`, which has
 //! found key and route before and takes from the limits after.
 
+use ipnet::IpNet;
+
 use super::{Denial, Facts, contains};
-use crate::key::{Key, State};
+use crate::key::{Key, Name, Scope, State};
 use crate::route::{Access, Route};
 use crate::time::Timestamp;
 
@@ -13,12 +15,42 @@ use crate::time::Timestamp;
 #[must_use = "a permit that nobody asks for proves nothing"]
 pub struct Permit(());
 
-/// Whether the holder of `key` may use `route`.
+/// What a key is and may, as far as the decision asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Rights<'k> {
+    /// Where it is in its life.
+    pub state: State,
+    /// Not valid before this time.
+    pub not_before: Option<Timestamp>,
+    /// Not valid from this time on.
+    pub expires: Option<Timestamp>,
+    /// The plan it is on.
+    pub plan: Option<&'k Name>,
+    /// What it may ask for, sorted.
+    pub scopes: &'k [Scope],
+    /// The client networks it works from; empty means any.
+    pub networks: &'k [IpNet],
+}
+
+impl<'k> From<&'k Key> for Rights<'k> {
+    fn from(key: &'k Key) -> Self {
+        Self {
+            state: key.state,
+            not_before: key.not_before,
+            expires: key.expires,
+            plan: key.plan.as_ref(),
+            scopes: &key.scopes,
+            networks: &key.networks,
+        }
+    }
+}
+
+/// Whether a key with these rights may be used on `route`.
 ///
 /// # Errors
 /// The first reason for "no", in this order: state and lifetime of the key (one public answer for all of them), then
 /// method, scopes, plan and network.
-pub fn permit(key: &Key, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Permit, Denial> {
+pub fn permit(key: &Rights<'_>, route: &Route, facts: &Facts<'_>, now: Timestamp) -> Result<Permit, Denial> {
     check_state(key.state)?;
     check_lifetime(key, now)?;
     check_method(route, facts)?;
@@ -48,7 +80,7 @@ fn check_state(state: State) -> Result<(), Denial> {
 }
 
 /// A key is valid from the millisecond of `not_before` on, and no longer in that of `expires`.
-fn check_lifetime(key: &Key, now: Timestamp) -> Result<(), Denial> {
+fn check_lifetime(key: &Rights<'_>, now: Timestamp) -> Result<(), Denial> {
     if key.not_before.is_some_and(|start| now < start) {
         return Err(Denial::KeyNotYetValid);
     }
@@ -62,19 +94,19 @@ fn check_method(route: &Route, facts: &Facts<'_>) -> Result<(), Denial> {
     if route.methods.contains(facts.method) { Ok(()) } else { Err(Denial::MethodNotAllowed) }
 }
 
-fn check_scopes(key: &Key, route: &Route) -> Result<(), Denial> {
+fn check_scopes(key: &Rights<'_>, route: &Route) -> Result<(), Denial> {
     debug_assert!(key.scopes.is_sorted(), "the scopes of a key are sorted");
     let carried = route.scopes.iter().all(|scope| key.scopes.binary_search(scope).is_ok());
     if carried { Ok(()) } else { Err(Denial::ScopeMissing) }
 }
 
-fn check_plan(key: &Key, route: &Route) -> Result<(), Denial> {
-    let fits = route.plans.is_empty() || key.plan.as_ref().is_some_and(|plan| route.plans.contains(plan));
+fn check_plan(key: &Rights<'_>, route: &Route) -> Result<(), Denial> {
+    let fits = route.plans.is_empty() || key.plan.is_some_and(|plan| route.plans.contains(plan));
     if fits { Ok(()) } else { Err(Denial::PlanNotAllowed) }
 }
 
-fn check_network(key: &Key, facts: &Facts<'_>) -> Result<(), Denial> {
-    let fits = key.networks.is_empty() || contains(&key.networks, facts.client);
+fn check_network(key: &Rights<'_>, facts: &Facts<'_>) -> Result<(), Denial> {
+    let fits = key.networks.is_empty() || contains(key.networks, facts.client);
     if fits { Ok(()) } else { Err(Denial::NetworkNotAllowed) }
 }
 
@@ -126,7 +158,7 @@ mod tests {
     fn check(change: impl Fn(&mut Key, &mut Route, &mut Facts<'_>, &mut i64), expected: Option<Denial>) {
         let (mut key, mut route, mut facts, mut now_ms) = (key(), route(), facts(), START_MS);
         change(&mut key, &mut route, &mut facts, &mut now_ms);
-        let found = permit(&key, &route, &facts, Timestamp::from_unix_ms(now_ms));
+        let found = permit(&Rights::from(&key), &route, &facts, Timestamp::from_unix_ms(now_ms));
         assert_eq!(found.err(), expected);
     }
 
