@@ -3,7 +3,7 @@
 //! Every look-up is by hash, prefixes longest first, and bounded by the deepest path of any route, whatever the
 //! client sends. Built by `catalog`, called by `gateway` for every request.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use super::method::{Method, Methods};
 use super::pattern::{HostPattern, MAX_HOST_BYTES, Reach};
@@ -12,12 +12,17 @@ use super::{Name, Route};
 /// The routes of one configuration, ready to be looked up.
 #[derive(Clone, Debug, Default)]
 pub struct Router {
-    sites: HashMap<Box<[u8]>, Site>,
+    sites: Map<Site>,
+    /// Whether any route asks for a host.
+    knows_hosts: bool,
     /// The number of segments of the deepest path.
     depth: usize,
     /// Bit n: some path has a length of n, modulo 64. Spares most look-ups that would find nothing.
     lengths: u64,
 }
+
+/// A quick hash will do: what is in the maps comes from the configuration, clients only ask.
+type Map<T> = FxHashMap<Box<[u8]>, T>;
 
 /// Two routes that could both answer the same request.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,7 +63,7 @@ impl Router {
     /// without port and in any case; `path` is normalised.
     pub fn find(&self, host: &[u8], path: &[u8], method: Method<'_>) -> Option<usize> {
         let below_root = path.strip_prefix(b"/")?;
-        let host = Host::new(host);
+        let host = Host::new(if self.knows_hosts { host } else { b"" });
         let deepest_border = memchr::memchr_iter(b'/', below_root).nth(self.depth.saturating_sub(1));
         let mut end = deepest_border.map_or(path.len(), |at| at + 1);
         loop {
@@ -77,6 +82,7 @@ impl Router {
     fn insert(&mut self, index: usize, route: &Route) -> Option<usize> {
         self.depth = self.depth.max(route.path.segments());
         self.lengths |= length_bit(route.path.prefix());
+        self.knows_hosts |= route.host.is_some();
         let site = self.sites.entry(route.path.prefix().into()).or_default();
         let choices = site.choices_of(route.host.as_ref());
         let taken = choices.iter().find(|choice| choice.methods.overlaps(&route.methods));
@@ -99,8 +105,8 @@ fn conflict(first: &Route, second: &Route) -> RouteConflict {
 /// The routes of one path, by host.
 #[derive(Clone, Debug, Default)]
 struct Site {
-    exact: HashMap<Box<[u8]>, Vec<Choice>>,
-    below: HashMap<Box<[u8]>, Vec<Choice>>,
+    exact: Map<Vec<Choice>>,
+    below: Map<Vec<Choice>>,
     any: Vec<Choice>,
 }
 
