@@ -5,12 +5,12 @@ APT_PACKAGES = nginx-light prometheus curl wrk
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk
 
-.PHONY: run test fmt lint unit docs deps bench-index bench-path bench-counts soak clean
+.PHONY: run test fmt lint unit docs deps bench-smoke bench-peers bench-index bench-path bench-counts soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
 
-test: deps fmt lint unit docs
+test: deps fmt lint unit docs bench-smoke
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -36,6 +36,15 @@ deps:
 	if [ "$$(id -u)" = 0 ]; then sudo=""; else sudo="sudo -n"; fi; \
 	$$sudo apt-get update -qq && \
 	DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(APT_PACKAGES) >/dev/null
+
+# keygate beside floor and nginx, in half a minute: that it runs and prints, no timed assertion.
+bench-smoke: deps
+	$(CARGO) build --release --locked
+	benches/peers/run --quick
+
+# keygate beside nginx, HAProxy, Envoy and pingora; installs them, and takes some 23 minutes once they are built.
+bench-peers:
+	benches/peers/run
 
 bench-index:
 	$(CARGO) bench --locked --bench index
