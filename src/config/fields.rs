@@ -406,7 +406,7 @@ const REVOKED: Field = optional(
 
 const HEADER_OR_OFF: Kind = Kind::Any(&[Kind::Null, Kind::False, Kind::Word(&["off"]), Kind::Text(&form::FIELD_NAME)]);
 /// A head, and what the gateway adds to it, must fit into one buffer.
-const MAX_HEAD_BYTES: u64 = BUFFER_BYTES as u64 / 4 * 3;
+const MAX_HEAD_BYTES: u64 = BUFFER_BYTES as u64 / 8 * 3;
 const BODY_SIZE: Kind = Kind::Size(0, 1 << 50);
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 

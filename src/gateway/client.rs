@@ -201,7 +201,7 @@ pub(super) const fn is_worth_skipping(body: &Body) -> bool {
 }
 
 /// With more than this of further requests in the buffer, what follows is thrown away, and with it the connection.
-const KEPT_AHEAD: usize = BUFFER_BYTES / 2;
+const KEPT_AHEAD: usize = BUFFER_BYTES / 4;
 /// The most bytes of an unread body that are read away to keep a connection.
 const MAX_SKIPPED: usize = 64 * 1024;
 /// For how long.
