@@ -46,7 +46,7 @@ pub(super) fn read(main: &Source, root: &Node<'_>, files: &mut Vec<PathBuf>, pro
                 Ok(source) => sources.push(source),
                 Err(error) => {
                     let message = format!("the file {} {error}", shown(&path.display().to_string()));
-                    problems.error(at, message, "check the path, which is relative to this file, and the permissions");
+                    problems.error(at, message, error.remedy());
                 }
             }
             files.push(path);

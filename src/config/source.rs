@@ -42,6 +42,17 @@ pub(super) enum ReadError {
     NotText(usize),
 }
 
+impl ReadError {
+    /// What to do about a file that another one includes.
+    pub(super) const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Io(_) | Self::NotAFile => "check the path, which is relative to this file, and the permissions",
+            Self::TooLarge(_) => "split it into several files",
+            Self::NotText(_) => "save it as UTF-8",
+        }
+    }
+}
+
 impl Source {
     /// Reads a file of at most [`MAX_FILE_BYTES`].
     pub(super) fn read(path: &Path) -> Result<Self, ReadError> {

@@ -263,6 +263,22 @@ fn references_to_nothing_are_told_with_what_was_meant() {
 }
 
 #[test]
+fn a_route_that_costs_more_than_a_limit_ever_has_is_warned_of() {
+    let found = |route: &str| {
+        let plans = "plans: {p: {limits: {l: {requests: 5, per: 1s}}}, q: {limits: {m: {requests: 9, per: 1s}}}}\n";
+        problems(&(REST.replace("upstream: a", &format!("upstream: a, {route}")) + plans))
+    };
+    assert_eq!(found("cost: 5"), Vec::<String>::new());
+    assert_eq!(found("cost: 6, plans: [q]"), Vec::<String>::new());
+    let warnings = found("cost: 6");
+    let [warning] = &warnings[..] else { panic!("{warnings:#?}") };
+    assert!(
+        warning.contains("warning: `routes.all` costs 6, which is more than `l` of `plans.p` ever has (5)"),
+        "{warning}"
+    );
+}
+
+#[test]
 fn limits_that_let_nothing_through_are_errors() {
     let limit = |terms: &str| format!("plans: {{p: {{limits: {{l: {terms}}}}}}}");
     check(

@@ -49,6 +49,7 @@ pub(super) fn settings<'n>(
     let plans = plans::plans(&sections.plans, problems);
     let routes = routes::routes(&sections.routes, &mut upstream_names, &mut plan_names, problems);
     sections.warn_of_unused_upstreams(problems);
+    routes::warn_of_costs(&routes, &plans, &sections.routes, problems);
     let common = keys::Common::read(root, hasher, &sections.revoked);
     let taken = HashMap::with_capacity(sections.keys.len());
     let keys =

@@ -9,6 +9,7 @@ use crate::config::fields::ROUTE;
 use crate::config::node::Entry;
 use crate::config::problem::{Mark, Problems, named};
 use crate::config::reader::Reader;
+use crate::policy::Plan;
 use crate::route::{Access, Methods, Route, Router};
 
 pub(super) fn routes(
@@ -68,6 +69,27 @@ fn note_idle_conditions(reader: Reader<'_>, who: &str, problems: &mut Problems) 
         if reader.node(field).is_some_and(|node| !node.items().is_empty() || node.scalar().is_some()) {
             let message = format!("{who} is public: nobody is asked for a key, so `{field}` has no effect");
             problems.error(reader.at(field), message, format!("take `{field}` out, or `access: public`"));
+        }
+    }
+}
+
+/// A route that costs more than a limit ever has refuses every key on that plan, which the plan does not show.
+pub(super) fn warn_of_costs(routes: &[Route], plans: &[Plan], entries: &[&Entry<'_>], problems: &mut Problems) {
+    let marks: HashMap<&str, Mark> = entries.iter().map(|entry| (&*entry.name, entry.at)).collect();
+    for route in routes.iter().filter(|route| route.access == Access::Key) {
+        let may_use = |plan: &&Plan| route.plans.is_empty() || route.plans.contains(&plan.name);
+        for plan in plans.iter().filter(may_use) {
+            let too_small = plan.limits.iter().find(|limit| limit.burst() < route.cost);
+            let (Some(limit), Some(at)) = (too_small, marks.get(route.name.as_str())) else { continue };
+            let message = format!(
+                "{} costs {}, which is more than `{}` of {} ever has ({}): it refuses every key on that plan",
+                named(&["routes", route.name.as_str()]),
+                route.cost,
+                limit.name(),
+                named(&["plans", plan.name.as_str()]),
+                limit.burst()
+            );
+            problems.warn(*at, message, "lower the cost, raise `burst`, or name the plans of the route in `plans`");
         }
     }
 }
