@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk
 
-.PHONY: run test fmt lint unit docs deps bench-smoke bench-peers bench-index bench-path bench-counts soak clean
+.PHONY: run test fmt lint unit docs deps bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -58,6 +58,10 @@ bench-counts:
 	@$(MAKE) deps TEST_PROGRAMS="valgrind strace" APT_PACKAGES="valgrind strace"
 	$(CARGO) build --release --locked
 	benches/counts.py
+
+# Commits one by one, from many threads and in batches; opening and loading a million keys.
+bench-store:
+	$(CARGO) bench --locked --bench store
 
 # 30 s of load through nginx on loopback, then failed requests and growth of memory.
 soak: deps

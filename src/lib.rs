@@ -15,6 +15,8 @@ pub mod limit;
 
 pub mod policy;
 
+pub mod store;
+
 pub mod http1;
 
 pub mod upstream;

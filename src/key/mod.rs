@@ -16,7 +16,7 @@ pub use digest::{Digest, DigestError, Digests, Hasher, MAX_PEPPERS, PepperError,
 pub use form::{BrandError, Form, GenerateError, Malformed};
 pub use random::RandomError;
 pub use secret::{STRENGTH_WITHOUT_PEPPER_BITS, Secret, estimated_strength_bits};
-pub use text::{KeyId, Name, Scope, TextError};
+pub use text::{KeyId, Name, Scope, TextError, TokenId};
 
 /// The record of a key: everything but the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,10 @@ use super::random::{RandomError, random_base62};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(CompactString);
 
+/// The public id of an admin token: `tok_` and 16 base62 characters.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TokenId(Arc<str>);
+
 /// A name of an owner, plan, route, upstream or limit: 1 to 128 printable ASCII characters, spaces only inside.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
@@ -28,6 +32,9 @@ pub enum TextError {
     /// Not a key id.
     #[error("a key id has 1 to 64 characters out of A-Z a-z 0-9 _ . -")]
     KeyId,
+    /// Not a token id.
+    #[error("a token id is `tok_` and 16 letters or digits")]
+    TokenId,
     /// Not a name.
     #[error("a name has 1 to 128 printable ASCII characters and neither begins nor ends with a space")]
     Name,
@@ -39,9 +46,19 @@ pub enum TextError {
 impl KeyId {
     /// A new random id: `key_` and 16 base62 characters, unrelated to any secret.
     pub fn generate() -> Result<Self, RandomError> {
-        let random = random_base62::<16>()?;
-        let text: String = "key_".chars().chain(random.iter().copied().map(char::from)).collect();
-        Ok(Self(text.into()))
+        random_id("key_").map(Self)
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TokenId {
+    /// A new random id, unrelated to any token.
+    pub fn generate() -> Result<Self, RandomError> {
+        random_id(TOKEN_PREFIX).map(|id| Self(id.as_str().into()))
     }
 
     /// The id as text.
@@ -74,6 +91,16 @@ impl FromStr for KeyId {
     }
 }
 
+impl FromStr for TokenId {
+    type Err = TextError;
+
+    fn from_str(text: &str) -> Result<Self, TextError> {
+        let random = text.strip_prefix(TOKEN_PREFIX).ok_or(TextError::TokenId)?;
+        let fits = random.len() == RANDOM_CHARACTERS && random.bytes().all(|b| b.is_ascii_alphanumeric());
+        if fits { Ok(Self(text.into())) } else { Err(TextError::TokenId) }
+    }
+}
+
 impl FromStr for Name {
     type Err = TextError;
 
@@ -102,6 +129,12 @@ impl fmt::Display for KeyId {
     }
 }
 
+impl fmt::Display for TokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
@@ -113,6 +146,14 @@ impl fmt::Display for Scope {
         f.write_str(&self.0)
     }
 }
+
+fn random_id(prefix: &str) -> Result<CompactString, RandomError> {
+    let random = random_base62::<RANDOM_CHARACTERS>()?;
+    Ok(prefix.chars().chain(random.iter().copied().map(char::from)).collect())
+}
+
+const TOKEN_PREFIX: &str = "tok_";
+const RANDOM_CHARACTERS: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -137,6 +178,14 @@ mod tests {
         assert_ne!(one, other);
         assert!(one.as_str().starts_with("key_") && one.as_str().len() == 20);
         check::<KeyId>(one.as_str(), true);
+    }
+
+    #[test]
+    fn token_ids_have_one_form_only() {
+        check::<TokenId>(TokenId::generate().unwrap().as_str(), true);
+        for bad in ["", "cli", "tok_", "tok_0123456789abcde", "tok_0123456789abcdef0", "key_0123456789abcdef"] {
+            check::<TokenId>(bad, false);
+        }
     }
 
     #[test]

@@ -4,13 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in the order of `src/lib.rs`: each may name only those before it.
-const ORDER: [&str; 14] = [
+const ORDER: [&str; 15] = [
     "time",
     "telemetry",
     "key",
     "route",
     "limit",
     "policy",
+    "store",
     "http1",
     "upstream",
     "catalog",

@@ -1,0 +1,175 @@
+//! What the store keeps: keys with what is known of their secrets, admin tokens, and the order of all changes.
+//!
+//! Records are written and read whole; what changes only a part is [`super::Store::note_used`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::key::{Digest, Key, Name, State, StoredDigest, TextError, TokenId};
+use crate::time::Timestamp;
+
+/// The place of a change in the one order of all changes. The first is 1; 0 stands before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// A key as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredKey {
+    /// The key.
+    pub key: Key,
+    /// Its secrets, the newest first: one, or two during a rotation; a tombstone may have any number.
+    pub secrets: Vec<StoredSecret>,
+    /// When it was created.
+    pub created: Timestamp,
+    /// When it was last changed.
+    pub changed: Timestamp,
+}
+
+/// What is kept of one secret: its digest, never itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSecret {
+    /// The digest that it is found by.
+    pub digest: StoredDigest,
+    /// What a list may show of it, such as `kg_live_0123…`.
+    pub hint: String,
+    /// Valid from this time on.
+    pub since: Timestamp,
+    /// Not valid from this time on: the end of a rotation's grace.
+    pub until: Option<Timestamp>,
+    /// When it was last used, as far as noted.
+    pub last_used: Option<Timestamp>,
+}
+
+/// An admin token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Token {
+    /// Its public id.
+    pub id: TokenId,
+    /// What its holder calls it.
+    pub name: String,
+    /// The SHA-256 of the token.
+    pub digest: Digest,
+    /// What it may do.
+    pub role: Role,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Not valid from this time on.
+    pub expires: Option<Timestamp>,
+    /// When it was revoked, for ever.
+    pub revoked: Option<Timestamp>,
+}
+
+/// What the holder of an admin token may do. Written as `operator`, `viewer` or `owner:<name>`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Everything.
+    Operator,
+    /// Read everything.
+    Viewer,
+    /// Everything with the keys of this owner.
+    Owner(Name),
+}
+
+/// A key or a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A key.
+    Key(StoredKey),
+    /// An admin token.
+    Token(Token),
+}
+
+/// A text that is no role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RoleError {
+    /// None of the three.
+    #[error("a role is `operator`, `viewer` or `owner:<name>`")]
+    Kind,
+    /// The owner is no name.
+    #[error("the owner of a role: {0}")]
+    Owner(#[from] TextError),
+}
+
+/// Which keys a list is about; what is none is not asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Of this owner.
+    pub owner: Option<Name>,
+    /// On this plan.
+    pub plan: Option<Name>,
+    /// In this state.
+    pub state: Option<State>,
+    /// With this text in the id or the name; the case of ASCII letters does not matter.
+    pub text: Option<String>,
+}
+
+impl Revision {
+    /// The revision of the next change.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+impl Record {
+    /// Its public id.
+    pub fn id(&self) -> &str {
+        match self {
+            Self::Key(key) => key.key.id.as_str(),
+            Self::Token(token) => token.id.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Operator => f.write_str("operator"),
+            Self::Viewer => f.write_str("viewer"),
+            Self::Owner(name) => write!(f, "owner:{name}"),
+        }
+    }
+}
+
+impl FromStr for Role {
+    type Err = RoleError;
+
+    fn from_str(text: &str) -> Result<Self, RoleError> {
+        match (text, text.strip_prefix("owner:")) {
+            ("operator", _) => Ok(Self::Operator),
+            ("viewer", _) => Ok(Self::Viewer),
+            (_, Some(name)) => Ok(Self::Owner(name.parse()?)),
+            (_, None) => Err(RoleError::Kind),
+        }
+    }
+}
+
+/// The word for a state, as it is kept and shown.
+pub(super) const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Active => "active",
+        State::Disabled => "disabled",
+        State::Revoked => "revoked",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles_are_read_as_they_are_written() {
+        for text in ["operator", "viewer", "owner:Acme Inc"] {
+            assert_eq!(text.parse::<Role>().unwrap().to_string(), text);
+        }
+        for bad in ["", "admin", "owner", "owner:", "Operator"] {
+            assert!(bad.parse::<Role>().is_err(), "{bad:?}");
+        }
+    }
+}

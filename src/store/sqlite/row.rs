@@ -1,0 +1,202 @@
+//! From rows to records: whatever is not as this program writes it is damage, told with its table and row.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
+use crate::key::{Digest, Key, KeyId, State, StoredDigest};
+use crate::store::StoreError;
+use crate::store::audit::{AuditRow, Chain};
+use crate::store::change::{Answer, Replay};
+use crate::store::record::{Revision, StoredKey, StoredSecret, Token};
+use crate::time::Timestamp;
+
+/// The columns of [`key`], from `keys`.
+pub(super) const KEY_COLUMNS: &str =
+    "number, revision, id, name, owner, plan, scopes, networks, not_before, expires, state, created, changed";
+/// The columns of [`secret`], from `secrets`.
+pub(super) const SECRET_COLUMNS: &str = "key, pepper, digest, hint, since, until, last_used";
+/// The columns of [`token`], from `tokens`.
+pub(super) const TOKEN_COLUMNS: &str = "id, revision, digest, name, role, created, expires, revoked";
+/// The columns of [`replay`], from `answers`.
+pub(super) const ANSWER_COLUMNS: &str = "key, request, status, body, revision";
+/// The columns of [`audit`], from `audit`.
+pub(super) const AUDIT_COLUMNS: &str =
+    "number, revision, at, actor, remote, action, target, before, after, request_id, hash";
+/// The columns of [`head`], from `head`.
+pub(super) const HEAD_COLUMNS: &str = "only, revision, audit_rows, audit_hash";
+
+/// A row of `keys`, with its rows of `secrets`.
+pub(super) fn key(row: &Row<'_>, secrets: Vec<StoredSecret>) -> Result<(Revision, StoredKey), StoreError> {
+    let cells = Cells { table: "keys", row };
+    let key = Key {
+        id: cells.parse(2)?,
+        name: cells.text(3)?.to_owned(),
+        owner: cells.parse_or_null(4)?,
+        plan: cells.parse_or_null(5)?,
+        scopes: cells.list(6)?,
+        networks: cells.list(7)?,
+        not_before: cells.instant_or_null(8)?,
+        expires: cells.instant_or_null(9)?,
+        state: cells.state(10)?,
+    };
+    let stored = StoredKey { key, secrets, created: cells.instant(11)?, changed: cells.instant(12)? };
+    Ok((cells.revision(1)?, stored))
+}
+
+/// A row of `secrets`, with the number of its key.
+pub(super) fn secret(row: &Row<'_>) -> Result<(i64, StoredSecret), StoreError> {
+    let cells = Cells { table: "secrets", row };
+    let secret = StoredSecret {
+        digest: StoredDigest { pepper: cells.parse_or_null(1)?, digest: cells.digest(2)? },
+        hint: cells.text(3)?.to_owned(),
+        since: cells.instant(4)?,
+        until: cells.instant_or_null(5)?,
+        last_used: cells.instant_or_null(6)?,
+    };
+    Ok((cells.integer(0)?, secret))
+}
+
+/// A row of `tokens`.
+pub(super) fn token(row: &Row<'_>) -> Result<(Revision, Token), StoreError> {
+    let cells = Cells { table: "tokens", row };
+    let token = Token {
+        id: cells.parse(0)?,
+        digest: cells.digest(2)?,
+        name: cells.text(3)?.to_owned(),
+        role: cells.parse(4)?,
+        created: cells.instant(5)?,
+        expires: cells.instant_or_null(6)?,
+        revoked: cells.instant_or_null(7)?,
+    };
+    Ok((cells.revision(1)?, token))
+}
+
+/// A row of `answers`.
+pub(super) fn replay(row: &Row<'_>) -> Result<Replay, StoreError> {
+    let cells = Cells { table: "answers", row };
+    let status = u16::try_from(cells.integer(2)?).map_err(|error| cells.corrupt(2, error))?;
+    let answer = Answer { request: cells.hash(1)?, status, body: cells.text(3)?.to_owned() };
+    Ok(Replay { answer, revision: cells.revision(4)? })
+}
+
+/// A row of `audit`.
+pub(super) fn audit(row: &Row<'_>) -> Result<AuditRow, StoreError> {
+    let cells = Cells { table: "audit", row };
+    Ok(AuditRow {
+        number: cells.integer(0)?.cast_unsigned(),
+        revision: cells.integer_or_null(1)?.map(|revision| Revision(revision.cast_unsigned())),
+        at: cells.instant(2)?,
+        actor: cells.text(3)?.to_owned(),
+        remote: cells.text_or_null(4)?.map(str::to_owned),
+        action: cells.text(5)?.to_owned(),
+        target: cells.text_or_null(6)?.map(str::to_owned),
+        before: cells.text_or_null(7)?.map(str::to_owned),
+        after: cells.text_or_null(8)?.map(str::to_owned),
+        request_id: cells.text_or_null(9)?.map(str::to_owned),
+        hash: cells.hash(10)?,
+    })
+}
+
+/// The row of `head`.
+pub(super) fn head(row: &Row<'_>) -> Result<(Revision, Chain), StoreError> {
+    let cells = Cells { table: "head", row };
+    let chain = Chain { rows: cells.integer(2)?.cast_unsigned(), hash: cells.hash(3)? };
+    Ok((cells.revision(1)?, chain))
+}
+
+/// Number, id and state of a key.
+pub(super) fn holder(row: &Row<'_>) -> Result<(KeyId, State), StoreError> {
+    let cells = Cells { table: "keys", row };
+    Ok((cells.parse(1)?, cells.state(2)?))
+}
+
+/// What cannot be: two tables that do not agree.
+pub(super) fn corrupt(table: &'static str, row: impl Display, reason: &str) -> StoreError {
+    StoreError::Corrupt { table, row: row.to_string(), reason: reason.to_owned() }
+}
+
+/// The cells of one row, by column.
+struct Cells<'r> {
+    table: &'static str,
+    row: &'r Row<'r>,
+}
+
+impl<'r> Cells<'r> {
+    fn value(&self, column: usize) -> Result<ValueRef<'r>, StoreError> {
+        Ok(self.row.get_ref(column)?)
+    }
+
+    fn text(&self, column: usize) -> Result<&'r str, StoreError> {
+        self.value(column)?.as_str().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn text_or_null(&self, column: usize) -> Result<Option<&'r str>, StoreError> {
+        self.value(column)?.as_str_or_null().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn integer(&self, column: usize) -> Result<i64, StoreError> {
+        self.value(column)?.as_i64().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn integer_or_null(&self, column: usize) -> Result<Option<i64>, StoreError> {
+        self.value(column)?.as_i64_or_null().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn revision(&self, column: usize) -> Result<Revision, StoreError> {
+        self.integer(column).map(|revision| Revision(revision.cast_unsigned()))
+    }
+
+    fn instant(&self, column: usize) -> Result<Timestamp, StoreError> {
+        self.integer(column).map(Timestamp::from_unix_ms)
+    }
+
+    fn instant_or_null(&self, column: usize) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.integer_or_null(column)?.map(Timestamp::from_unix_ms))
+    }
+
+    fn hash(&self, column: usize) -> Result<[u8; 32], StoreError> {
+        let bytes = self.value(column)?.as_blob().map_err(|error| self.corrupt(column, error))?;
+        bytes.try_into().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn digest(&self, column: usize) -> Result<Digest, StoreError> {
+        self.hash(column).map(Digest::from)
+    }
+
+    fn parse<T: FromStr<Err: Display>>(&self, column: usize) -> Result<T, StoreError> {
+        self.text(column)?.parse().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn parse_or_null<T: FromStr<Err: Display>>(&self, column: usize) -> Result<Option<T>, StoreError> {
+        let text = self.text_or_null(column)?;
+        text.map(|text| text.parse().map_err(|error| self.corrupt(column, error))).transpose()
+    }
+
+    /// What stands in one cell with spaces between.
+    fn list<T: FromStr<Err: Display>>(&self, column: usize) -> Result<Vec<T>, StoreError> {
+        let words = self.text(column)?.split_ascii_whitespace();
+        words.map(|word| word.parse().map_err(|error| self.corrupt(column, error))).collect()
+    }
+
+    fn state(&self, column: usize) -> Result<State, StoreError> {
+        match self.text(column)? {
+            "active" => Ok(State::Active),
+            "disabled" => Ok(State::Disabled),
+            "revoked" => Ok(State::Revoked),
+            _ => Err(self.corrupt(column, "a state is active, disabled or revoked")),
+        }
+    }
+
+    fn corrupt(&self, column: usize, reason: impl Display) -> StoreError {
+        let name = self.row.as_ref().column_name(column).unwrap_or("?");
+        let row = match self.value(0) {
+            Ok(ValueRef::Integer(number)) => number.to_string(),
+            Ok(ValueRef::Text(text)) => String::from_utf8_lossy(text).into_owned(),
+            _ => "?".to_owned(),
+        };
+        corrupt(self.table, row, &format!("column `{name}`: {reason}"))
+    }
+}

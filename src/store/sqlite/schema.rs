@@ -1,0 +1,116 @@
+//! The tables, their versions, and the way from one version to the next.
+//!
+//! A version is the number of steps that a file has seen, kept in `PRAGMA user_version`. A step that was released is never
+//! edited; changes are new steps at the end of [`STEPS`].
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks an SQLite file as ours: `kgat`.
+pub(super) const APPLICATION_ID: i32 = 0x6b67_6174;
+
+/// The version that this program works with.
+pub(super) const VERSION: i64 = STEPS.len() as i64;
+
+/// The steps from an empty file to [`VERSION`], each in a transaction of its own.
+const STEPS: [&str; 1] = [FIRST];
+
+/// Instants are milliseconds since 1970. A revision touches one record, so the records are the log of changes too.
+const FIRST: &str = "
+CREATE TABLE keys (
+    number     INTEGER PRIMARY KEY,
+    id         TEXT NOT NULL UNIQUE,
+    name       TEXT NOT NULL,
+    owner      TEXT,
+    plan       TEXT,
+    scopes     TEXT NOT NULL,   -- with spaces between them
+    networks   TEXT NOT NULL,   -- with spaces between them
+    not_before INTEGER,
+    expires    INTEGER,
+    state      TEXT NOT NULL CHECK (state IN ('active', 'disabled', 'revoked')),
+    created    INTEGER NOT NULL,
+    changed    INTEGER NOT NULL,
+    revision   INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX keys_by_revision ON keys (revision);
+CREATE INDEX keys_by_owner ON keys (owner, id) WHERE owner IS NOT NULL;
+
+CREATE TABLE secrets (
+    key        INTEGER NOT NULL REFERENCES keys (number),
+    place      INTEGER NOT NULL,   -- 0 is the newest
+    digest     BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    pepper     TEXT,               -- of the HMAC-SHA-256; none: plain SHA-256
+    hint       TEXT NOT NULL,
+    since      INTEGER NOT NULL,
+    until      INTEGER,
+    last_used  INTEGER,
+    PRIMARY KEY (key, place)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE tokens (
+    id         TEXT NOT NULL PRIMARY KEY,
+    digest     BLOB NOT NULL UNIQUE CHECK (length(digest) = 32),
+    name       TEXT NOT NULL,
+    role       TEXT NOT NULL,
+    created    INTEGER NOT NULL,
+    expires    INTEGER,
+    revoked    INTEGER,
+    revision   INTEGER NOT NULL UNIQUE
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE answers (
+    token      TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    request    BLOB NOT NULL CHECK (length(request) = 32),
+    status     INTEGER NOT NULL,
+    body       TEXT NOT NULL,
+    revision   INTEGER NOT NULL,
+    expires    INTEGER NOT NULL,
+    PRIMARY KEY (token, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_end ON answers (expires);
+
+CREATE TABLE audit (
+    number     INTEGER PRIMARY KEY,
+    revision   INTEGER,
+    at         INTEGER NOT NULL,
+    actor      TEXT NOT NULL,
+    remote     TEXT,
+    action     TEXT NOT NULL,
+    target     TEXT,
+    before     TEXT,
+    after      TEXT,
+    request_id TEXT,
+    hash       BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE TRIGGER audit_is_not_changed BEFORE UPDATE ON audit
+    BEGIN SELECT RAISE(ABORT, 'audit rows are never changed'); END;
+CREATE TRIGGER audit_is_not_shortened BEFORE DELETE ON audit
+    BEGIN SELECT RAISE(ABORT, 'audit rows are never deleted'); END;
+
+-- The newest revision, and the end of the audit log.
+CREATE TABLE head (
+    only       INTEGER PRIMARY KEY CHECK (only = 1),
+    revision   INTEGER NOT NULL,
+    audit_rows INTEGER NOT NULL,
+    audit_hash BLOB NOT NULL CHECK (length(audit_hash) = 32)
+) STRICT;
+INSERT INTO head VALUES (1, 0, 0, zeroblob(32));
+";
+
+/// Takes a file of ours, or an empty one, through the steps that it has not seen.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let seen = version(connection)?;
+    for (number, step) in (1..).zip(STEPS).skip_while(|(number, _)| *number <= seen) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", number)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+/// The version of a file.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
