@@ -137,6 +137,7 @@ fn time_apply(catalog: &Catalog, what: &str, keys: Vec<FileKey>) {
         routes: vec![Route::new("all".parse().expect("a name"), "/".parse().expect("a path"), 0)],
         plans: Vec::new(),
         upstreams: vec![upstream()],
+        default_plan: None,
         wire: Wire::default(),
     };
     let rules = Rules::compile(set, Some(&catalog.rules()), time::now()).expect("one route has no conflict");

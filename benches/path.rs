@@ -95,6 +95,7 @@ fn rule_set(count: usize) -> RuleSet {
         routes: (0..count).map(route).collect(),
         plans: (0..count.div_ceil(10)).map(plan).collect(),
         upstreams: vec![upstream()],
+        default_plan: None,
         wire: Wire::default(),
     }
 }

@@ -99,7 +99,8 @@ fn catalog(backend: SocketAddr) -> Arc<Catalog> {
         preserve_host: true,
     };
     let routes = vec![Route::new("all".parse().unwrap(), "/".parse().unwrap(), 0)];
-    let set = RuleSet { routes, plans: vec![plan], upstreams: vec![upstream], wire: Wire::default() };
+    let set =
+        RuleSet { routes, plans: vec![plan], upstreams: vec![upstream], default_plan: None, wire: Wire::default() };
     let digests = set.wire.hasher.digests(SECRET.as_bytes()).iter().copied().collect();
     let key = Key {
         id: "key_a".parse().unwrap(),

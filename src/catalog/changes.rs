@@ -1,24 +1,26 @@
-//! What one configuration changes in the keys of the one before: found by walking both in the order of ids.
+//! What one file changes in the keys of the one before: found by walking both in the order of ids.
 //!
-//! Finding changes nothing; [`Changes::make`] changes the index key by key. Called by [`super::Catalog::apply`] on the control thread.
+//! Finding changes nothing, so that readers can be given the keys as they stood before ([`Former`]). Called by
+//! [`super::Catalog::apply`] on the control thread.
 
-use std::cmp::Ordering;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::iter::Peekable;
 use std::sync::Arc;
 
 use arc_swap::Guard;
 
-use super::index::{Entry, Found, HashByDigest, Keys, Record};
+use super::index::{Found, HashByDigest, Keys};
+use super::record::{Entry, Record, Secret, SecretNumber, Source};
 use super::rules::Rules;
-use crate::key::{Digest, Key, Name};
+use super::writer::{Step, Writer};
+use crate::key::{Digest, Key, KeyId};
 
 /// A key as the configuration gives it, with the digests of its secrets.
 #[derive(Clone, Debug)]
 pub struct FileKey {
     /// The key.
     pub key: Key,
-    /// The digests of its secrets: one, or two during a rotation.
+    /// The digests of its secrets: one, or two during a rotation; none of an id that is revoked and nothing more.
     pub digests: Vec<Digest>,
 }
 
@@ -37,173 +39,111 @@ pub struct Applied {
     pub generation: u64,
 }
 
-/// A key of the file that is in force.
-pub(super) struct Held {
-    entry: Arc<Entry>,
-    digests: Box<[Digest]>,
-}
-
-/// From one set of keys to the next.
+/// From one file to the next.
 pub(super) struct Changes {
-    /// All keys of the next set, by id; those to be added are not in the index yet.
-    next: Vec<Held>,
-    /// Those of them that are to be changed or added.
-    puts: Vec<Put>,
-    /// Those that are not in the next set.
-    gone: Vec<Held>,
+    file: Vec<Arc<Record>>,
+    steps: Vec<Step>,
+    applied: Applied,
 }
 
-/// One key that is to be changed or added.
-struct Put {
-    /// Its place in the next set.
-    at: usize,
-    change: Change,
-}
-
-enum Change {
-    /// A new key; its entry has its record.
-    Add,
-    /// A key in force gets this record, and loses those of these digests that are not its own any more.
-    Replace { record: Arc<Record>, digests: Box<[Digest]> },
-}
-
-/// The keys as they stood before a change, by each digest that it gives another meaning; `None`: it led to no key.
+/// The keys as they stood before a change, by each digest that it may give another meaning; `None`: it led to no key.
 #[derive(Debug, Default)]
 pub(super) struct Former(HashMap<Digest, Option<Standing>, HashByDigest>);
 
-type Standing = (Arc<Entry>, Arc<Record>);
+type Standing = (Arc<Entry>, Arc<Record>, SecretNumber);
 
 impl Changes {
-    /// What leads from `held`, sorted by id, to `file` in any order. Plans that `rules` do not know become known as gone.
-    pub(super) fn between(held: Vec<Held>, mut file: Vec<FileKey>, rules: &mut Rules) -> Self {
-        file.sort_by(|a, b| a.key.id.cmp(&b.key.id));
-        let mut changes = Self { next: Vec::with_capacity(file.len()), puts: Vec::new(), gone: Vec::new() };
-        let (mut held, mut owners) = (held.into_iter().peekable(), HashSet::new());
-        for FileKey { mut key, digests } in file {
-            changes.gone.extend(take_below(&mut held, &key));
-            let plan = key.plan.take().map(|name| rules.plan_id(name));
-            key.owner = key.owner.map(|owner| shared(&mut owners, owner));
-            let known = held.next_if(|held| held.entry.record().id == key.id);
-            changes.put(known, Record::new(key, plan), digests.into());
+    /// What leads from the file in force to `keys`, in any order.
+    pub(super) fn between(writer: &mut Writer, mut keys: Vec<FileKey>, rules: &Rules) -> Self {
+        keys.sort_by(|a, b| a.key.id.cmp(&b.key.id));
+        let mut changes = Self { file: Vec::with_capacity(keys.len()), steps: Vec::new(), applied: Applied::default() };
+        let mut before = std::mem::take(&mut writer.file).into_iter().peekable();
+        for file_key in keys {
+            let claim = claim(writer, file_key, rules);
+            changes.gone(writer, take_below(&mut before, &claim.id));
+            let known = before.next_if(|known| known.id == claim.id);
+            changes.put(writer, known, claim);
         }
-        changes.gone.extend(held);
+        changes.gone(writer, before);
         changes
     }
 
-    fn put(&mut self, known: Option<Held>, record: Record, digests: Box<[Digest]>) {
-        let at = self.next.len();
-        let entry = match known {
-            None => {
-                self.puts.push(Put { at, change: Change::Add });
-                Entry::new(Arc::new(record))
+    fn gone(&mut self, writer: &Writer, records: impl Iterator<Item = Arc<Record>>) {
+        for record in records {
+            self.applied.removed += 1;
+            self.steps.push(writer.step(Source::File, &record.id, None));
+        }
+    }
+
+    fn put(&mut self, writer: &Writer, known: Option<Arc<Record>>, claim: Record) {
+        let claim = match known {
+            Some(known) if *known == claim => {
+                self.applied.unchanged += 1;
+                self.file.push(known);
+                return;
             }
-            Some(held) if **held.entry.record() == record && held.digests == digests => held.entry,
-            Some(held) => {
-                let change = Change::Replace { record: Arc::new(record), digests: held.digests };
-                self.puts.push(Put { at, change });
-                held.entry
+            Some(_) => {
+                self.applied.changed += 1;
+                Arc::new(claim)
+            }
+            None => {
+                self.applied.added += 1;
+                Arc::new(claim)
             }
         };
-        self.next.push(Held { entry, digests });
+        self.steps.push(writer.step(Source::File, &claim.id, Some(Arc::clone(&claim))));
+        self.file.push(claim);
     }
 
     /// How the keys stand that [`Changes::make`] will change; to be asked for before.
-    pub(super) fn former(&self) -> Former {
+    pub(super) fn former(&self, keys: &Keys) -> Former {
         let mut former = Former::default();
-        for Put { at, change } in &self.puts {
-            if let Change::Replace { digests, .. } = change {
-                former.add(digests, &self.next[*at].entry);
-            }
-        }
-        for held in &self.gone {
-            former.add(&held.digests, &held.entry);
-        }
-        for Put { at, .. } in &self.puts {
-            for digest in &self.next[*at].digests {
-                former.0.entry(*digest).or_default();
+        for Step { current, next, .. } in &self.steps {
+            let before = current.iter().map(|entry| Arc::clone(&entry.record()));
+            for record in before.chain(next.iter().cloned()) {
+                record.digests().for_each(|digest| former.note(digest, keys));
             }
         }
         former
     }
 
-    /// Changes the index and returns the keys that are in force then, sorted by id.
-    ///
-    /// A digest that goes from one key to another is never without a key in between: it is given before it is taken.
-    pub(super) fn make(self, keys: &Keys) -> (Vec<Held>, Applied) {
-        let applied = self.applied();
-        let Self { next, puts, gone } = self;
-        let mut dropped = Vec::new();
-        for Put { at, change } in puts {
-            let Held { entry, digests } = &next[at];
-            let former = match change {
-                Change::Add => {
-                    keys.recount(None, Some(entry.record().state));
-                    Box::default()
-                }
-                Change::Replace { record, digests } => {
-                    keys.recount(Some(entry.record().state), Some(record.state));
-                    entry.set_record(record);
-                    digests
-                }
-            };
-            missing(digests, &former).for_each(|digest| keys.insert(*digest, entry));
-            dropped.extend(missing(&former, digests).map(|digest| (*digest, at)));
-        }
-        dropped.iter().for_each(|(digest, at)| keys.remove(digest, &next[*at].entry));
-        for held in gone {
-            keys.recount(Some(held.entry.record().state), None);
-            held.digests.iter().for_each(|digest| keys.remove(digest, &held.entry));
-        }
+    /// Changes the index, key by key.
+    pub(super) fn make(self, writer: &mut Writer, keys: &Keys) -> Applied {
+        self.steps.into_iter().for_each(|step| writer.take(keys, step));
+        writer.file = self.file;
         keys.free_garbage();
-        (next, applied)
-    }
-
-    fn applied(&self) -> Applied {
-        let added = self.puts.iter().filter(|put| matches!(put.change, Change::Add)).count();
-        Applied {
-            added,
-            changed: self.puts.len() - added,
-            removed: self.gone.len(),
-            unchanged: self.next.len() - self.puts.len(),
-            generation: 0,
-        }
+        self.applied
     }
 }
 
-/// The first copy of a name, so that a million keys share it.
-fn shared(names: &mut HashSet<Name>, name: Name) -> Name {
-    if let Some(known) = names.get(&name) {
-        return known.clone();
-    }
-    names.insert(name.clone());
-    name
+fn claim(writer: &mut Writer, FileKey { mut key, digests }: FileKey, rules: &Rules) -> Record {
+    key.owner = key.owner.map(|owner| writer.shared(owner));
+    let plan = key.plan.as_ref().map(|name| rules.plan_id(name));
+    let secrets: Vec<Secret> = digests.into_iter().map(|digest| Secret { digest, until: None }).collect();
+    Record::new(key, plan, Source::File, &secrets)
 }
 
-/// The keys in force whose ids come before this one's: the file does not have them.
-fn take_below(held: &mut Peekable<impl Iterator<Item = Held>>, key: &Key) -> impl Iterator<Item = Held> {
-    std::iter::from_fn(|| held.next_if(|held| held.entry.record().id.cmp(&key.id) == Ordering::Less))
-}
-
-/// Those of `these` that `others` do not have.
-fn missing<'d>(these: &'d [Digest], others: &'d [Digest]) -> impl Iterator<Item = &'d Digest> {
-    these.iter().filter(|digest| !others.contains(digest))
+/// The records whose ids come before this one: the new file does not have them.
+fn take_below(
+    records: &mut Peekable<impl Iterator<Item = Arc<Record>>>,
+    id: &KeyId,
+) -> impl Iterator<Item = Arc<Record>> {
+    std::iter::from_fn(|| records.next_if(|record| record.id < *id))
 }
 
 impl Former {
     /// What this digest led to; the outer `None`: the same as now.
     pub(super) fn find(&self, digest: &Digest) -> Option<Option<Found>> {
         let then = self.0.get(digest)?.as_ref();
-        Some(
-            then.map(|(entry, record)| Found {
-                entry: Arc::clone(entry),
-                record: Guard::from_inner(Arc::clone(record)),
-            }),
-        )
+        Some(then.map(|(entry, record, secret)| Found {
+            entry: Arc::clone(entry),
+            record: Guard::from_inner(Arc::clone(record)),
+            secret: *secret,
+        }))
     }
 
-    fn add(&mut self, digests: &[Digest], entry: &Arc<Entry>) {
-        for digest in digests {
-            self.0.insert(*digest, Some((Arc::clone(entry), Arc::clone(&entry.record()))));
-        }
+    fn note(&mut self, digest: Digest, keys: &Keys) {
+        let standing = |found: Found| (found.entry, Arc::clone(&found.record), found.secret);
+        self.0.entry(digest).or_insert_with(|| keys.find(&digest).map(standing));
     }
 }

@@ -1,99 +1,99 @@
 //! The key index: from the digest of a presented secret to the entry of its key.
 //!
-//! Readers take no lock and never wait for the writer. A change of a key swaps its record and leaves the entry where it is,
-//! so that its limiter state outlives every change. Called by `gateway` for every request with a key; only `catalog` changes it.
+//! Readers take no lock and never wait for the writer. The index only says where to look: an entry is found by 64 bits of the
+//! digest, and its record says whether the whole digest is the key's. Called by `gateway` for every request with a key; only
+//! `catalog` changes it.
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
-use ipnet::IpNet;
 use papaya::Guard as _;
 
-use super::rules::{PlanId, Rules};
-use crate::key::{Digest, Key, KeyId, Name, Scope, State};
-use crate::limit;
-use crate::policy::Rights;
+use super::record::{Entry, RecordGuard, SecretNumber, Source};
+use super::rules::Rules;
+use crate::key::{Digest, State};
 use crate::time::Timestamp;
-
-/// A record as it was when it was read; turn it into an `Arc` with `Arc::clone` to keep it.
-pub type RecordGuard = Guard<Arc<Record>>;
 
 /// All keys in force, by digest.
 pub struct Keys {
     shards: Box<[Shard]>,
     /// Number of keys by state, in the order of [`slot`].
     counts: [AtomicUsize; 3],
+    /// How many keys have been revoked so far.
+    revocations: AtomicU64,
 }
 
-/// One key: what is known of it, and what its limits have counted. Several digests can lead to one entry.
-#[derive(Debug)]
-pub struct Entry {
-    record: ArcSwap<Record>,
-    limits: limit::State,
-}
-
-/// What requests need to know of one key: no names, and no room for bounds that most keys do not have. Never changed, only
-/// replaced.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Its public id.
-    pub id: KeyId,
-    /// Whom it belongs to.
-    pub owner: Option<Name>,
-    /// Its plan, for [`Rules::plan`]; none means no limits.
-    pub plan: Option<PlanId>,
-    /// Active, disabled or revoked.
-    pub state: State,
-    bounds: Option<Box<Bounds>>,
-}
-
-/// What narrows a key's use beyond its plan.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Bounds {
-    not_before: Option<Timestamp>,
-    expires: Option<Timestamp>,
-    scopes: Box<[Scope]>,
-    networks: Box<[IpNet]>,
-}
-
-/// A key as it stands under certain rules.
+/// A key as it stands under certain rules, found by one of its secrets.
 #[derive(Debug)]
 pub struct Found {
     /// Where its limits are counted.
     pub entry: Arc<Entry>,
     /// What is known of it.
     pub record: RecordGuard,
+    /// Which of its secrets.
+    pub secret: SecretNumber,
 }
 
 /// Many small maps instead of a large one: no insert has to make way for more than a share of the keys.
-type Shard = papaya::HashMap<Digest, Arc<Entry>, HashByDigest>;
+type Shard = papaya::HashMap<u64, Arc<Entry>, HashByDigest>;
 
 /// For maps by digest.
 pub(super) type HashByDigest = BuildHasherDefault<AsGiven>;
 
 impl Keys {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), counts: Default::default() }
+        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
+        Self { shards, counts: Default::default(), revocations: AtomicU64::new(0) }
     }
 
-    /// The entry under this digest, as of now. Digests are compared in constant time.
-    pub fn find(&self, digest: &Digest) -> Option<Arc<Entry>> {
-        self.shard(digest).pin().get(digest).cloned()
+    /// The key with this digest, as of now. Digests are compared in constant time.
+    pub fn find(&self, digest: &Digest) -> Option<Found> {
+        let entry = self.entry(digest)?;
+        let record = entry.record();
+        let secret = record.secret(digest)?;
+        Some(Found { entry, record, secret })
     }
 
-    /// The key under this digest as it stands under `rules`, even while the next configuration is being brought into force.
+    /// The key with this digest as it stands under `rules`, even while the next configuration is being brought into force.
     ///
     /// So a request is decided by the rules and the keys of one configuration, the old or the new, never by a mixture.
     pub fn find_under(&self, rules: &Rules, digest: &Digest) -> Option<Found> {
-        let now = self.find(digest).map(|entry| Found { record: entry.record(), entry });
+        let now = self.find(digest);
         // Asked for after the index was: what the writer does to the index it does after this was filled in.
         match rules.former().and_then(|former| former.find(digest)) {
             Some(then) => then,
             None => now,
         }
+    }
+
+    /// When the secret with this digest was last used, to the second; none: not since the start.
+    pub fn last_use(&self, digest: &Digest) -> Option<Timestamp> {
+        self.find(digest).and_then(|found| found.entry.last_use(&found.record, found.secret))
+    }
+
+    /// Gives each secret of the store's keys that was used at or after `since` to `each`, with when that was. Takes no lock.
+    pub fn used_since(&self, since: Timestamp, each: &mut dyn FnMut(Digest, Timestamp)) {
+        for shard in &self.shards {
+            for (spread, entry) in shard.pin().iter() {
+                let record = entry.record();
+                if record.source != Source::Store {
+                    continue;
+                }
+                for digest in record.digests().filter(|digest| digest.spread() == *spread) {
+                    let Some(secret) = record.secret(&digest) else { continue };
+                    if let Some(used) = entry.last_use(&record, secret).filter(|used| *used >= since) {
+                        each(digest, used);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Moves with each key that is revoked, after it is in force.
+    pub fn revocations(&self) -> u64 {
+        self.revocations.load(Ordering::Acquire)
     }
 
     /// Number of keys.
@@ -111,15 +111,31 @@ impl Keys {
         self.counts[slot(state)].load(Ordering::Relaxed)
     }
 
-    /// Leads this digest to this entry from now on.
-    pub(super) fn insert(&self, digest: Digest, entry: &Arc<Entry>) {
-        self.shard(&digest).pin().insert(digest, Arc::clone(entry));
+    /// The entry that this digest leads to, whether its key has the digest or not.
+    pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
+        self.entry_at(digest.spread())
     }
 
-    /// Forgets this digest, unless it leads to another entry by now.
-    pub(super) fn remove(&self, digest: &Digest, entry: &Arc<Entry>) {
-        // An `Err` says that the digest has been given to another key, which is then its own matter.
-        let _ = self.shard(digest).pin().remove_if(digest, |_, held| Arc::ptr_eq(held, entry));
+    /// The entry at a digest's place.
+    pub(super) fn entry_at(&self, spread: u64) -> Option<Arc<Entry>> {
+        self.shard(spread).pin().get(&spread).cloned()
+    }
+
+    /// Leads this digest to this entry from now on.
+    pub(super) fn insert(&self, digest: &Digest, entry: &Arc<Entry>) {
+        let spread = digest.spread();
+        self.shard(spread).pin().insert(spread, Arc::clone(entry));
+    }
+
+    /// Forgets this digest.
+    pub(super) fn remove(&self, digest: &Digest) {
+        let spread = digest.spread();
+        self.shard(spread).pin().remove(&spread);
+    }
+
+    /// Counts a key that was revoked.
+    pub(super) fn count_revocation(&self) {
+        self.revocations.fetch_add(1, Ordering::Release);
     }
 
     /// Frees outgrown tables and removed keys as soon as no reader can be looking at them, to be called after changes.
@@ -140,58 +156,14 @@ impl Keys {
     }
 
     /// The shard is chosen by bits from the middle of the hash; the maps use those at its ends.
-    fn shard(&self, digest: &Digest) -> &Shard {
-        &self.shards[(digest.spread() >> 40) as usize % SHARDS]
+    fn shard(&self, spread: u64) -> &Shard {
+        &self.shards[(spread >> 40) as usize % SHARDS]
     }
 }
 
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").field("counts", &self.counts).finish_non_exhaustive()
-    }
-}
-
-impl Record {
-    /// Of a key, whose plan has this id. The texts of keys that share an owner are to be shared before.
-    pub(super) fn new(key: Key, plan: Option<PlanId>) -> Self {
-        let Key { id, owner, state, not_before, expires, scopes, networks, .. } = key;
-        let bounds = Bounds { not_before, expires, scopes: scopes.into(), networks: networks.into() };
-        let bounds = (bounds != Bounds::default()).then(|| Box::new(bounds));
-        Self { id, owner, plan, state, bounds }
-    }
-
-    /// What it may, under the rules that know its plan.
-    pub fn rights<'r>(&'r self, rules: &'r Rules) -> Rights<'r> {
-        let bounds = self.bounds.as_deref();
-        Rights {
-            state: self.state,
-            not_before: bounds.and_then(|bounds| bounds.not_before),
-            expires: bounds.and_then(|bounds| bounds.expires),
-            plan: self.plan.and_then(|plan| rules.plan_name(plan)),
-            scopes: bounds.map_or(&[], |bounds| &bounds.scopes),
-            networks: bounds.map_or(&[], |bounds| &bounds.networks),
-        }
-    }
-}
-
-impl Entry {
-    pub(super) fn new(record: Arc<Record>) -> Arc<Self> {
-        Arc::new(Self { record: ArcSwap::new(record), limits: limit::State::default() })
-    }
-
-    /// What is known of the key, as of now. Takes no lock and counts no reference.
-    pub fn record(&self) -> RecordGuard {
-        self.record.load()
-    }
-
-    /// What its limits have counted.
-    pub const fn limits(&self) -> &limit::State {
-        &self.limits
-    }
-
-    /// Replaces what is known of the key.
-    pub(super) fn set_record(&self, record: Arc<Record>) {
-        self.record.store(record);
     }
 }
 

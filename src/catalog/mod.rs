@@ -4,22 +4,34 @@
 //! was routed by. Called by `gateway` (reads) and by `app` (changes: from the file now, from the store later).
 
 mod changes;
+mod follow;
 mod index;
+mod record;
 mod rules;
 mod wire;
+mod writer;
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use arc_swap::ArcSwap;
 
-use changes::{Changes, Held};
+use changes::Changes;
+use record::Secret;
+use writer::Writer;
+
+use crate::key::KeyId;
+use crate::store::StoredKey;
+use crate::time::Timestamp;
 
 pub use changes::{Applied, FileKey};
-pub use index::{Entry, Found, Keys, Record, RecordGuard};
+pub use follow::Follower;
+pub use index::{Found, Keys};
+pub use record::{Entry, Record, RecordGuard, SecretNumber, Source};
 pub use rules::{CompileError, PlanId, RuleSet, Rules};
 pub use wire::{ClientTimeouts, Credentials, FloodGuard, Identity, LimitHeaders, Wire};
+pub use writer::Conflict;
 
 /// What is in force now.
 pub struct Catalog {
@@ -27,8 +39,8 @@ pub struct Catalog {
     rules: ArcSwap<Rules>,
     /// Moves last: who sees a generation sees its rules and its keys.
     generation: AtomicU64,
-    /// The keys of the file that are in force, by id. Only the writer locks it.
-    from_file: Mutex<Vec<Held>>,
+    /// All claims on keys. Only who changes them locks it.
+    writer: Mutex<Writer>,
 }
 
 impl Catalog {
@@ -38,7 +50,7 @@ impl Catalog {
             keys: Keys::new(),
             rules: ArcSwap::from_pointee(Rules::empty()),
             generation: AtomicU64::new(0),
-            from_file: Mutex::default(),
+            writer: Mutex::default(),
         }
     }
 
@@ -63,21 +75,57 @@ impl Catalog {
     /// everything is new at once. Keys keep what their limits have counted. For the control thread: takes about a second
     /// for a million keys.
     pub fn apply(&self, mut rules: Rules, keys: Vec<FileKey>) -> Applied {
-        let mut from_file = self.from_file.lock().expect("no configuration has been applied by half");
+        let mut writer = self.writer();
         let current = self.rules();
         rules.generation = current.generation + 1;
         let generation = rules.generation;
 
-        let changes = Changes::between(std::mem::take(&mut *from_file), keys, &mut rules);
+        let changes = Changes::between(&mut writer, keys, &rules);
+        rules.hear_of_all();
         if !current.routes.is_empty() {
-            current.keep_former(changes.former());
+            current.keep_former(changes.former(&self.keys));
         }
-        let (held, applied) = changes.make(&self.keys);
-        *from_file = held;
+        let applied = changes.make(&mut writer, &self.keys);
 
         self.rules.store(Arc::new(rules));
         self.generation.store(generation, Ordering::Release);
         Applied { generation, ..applied }
+    }
+
+    /// Brings keys of the store into force as they are now; secrets that have ended are left out.
+    pub(super) fn follow(&self, stored: impl IntoIterator<Item = StoredKey>, now: Timestamp) {
+        let mut writer = self.writer();
+        let rules = self.rules();
+        for StoredKey { mut key, secrets, .. } in stored {
+            key.owner = key.owner.map(|owner| writer.shared(owner));
+            let plan = key.plan.as_ref().map(|name| rules.plan_id(name));
+            let live = secrets.iter().filter(|secret| secret.until.is_none_or(|until| until > now));
+            let secrets: Vec<_> =
+                live.map(|secret| Secret { digest: secret.digest.digest, until: secret.until }).collect();
+            let id = key.id.clone();
+            let record = Record::new(key, plan, Source::Store, &secrets);
+            let step = writer.step(Source::Store, &id, Some(Arc::new(record)));
+            writer.take(&self.keys, step);
+        }
+    }
+
+    /// The key with this id, as of now. For the control thread: waits for whoever changes keys.
+    pub fn entry(&self, id: &KeyId) -> Option<Arc<Entry>> {
+        self.writer().entry(id).cloned()
+    }
+
+    /// What of file and store does not go together.
+    pub fn conflicts(&self) -> Vec<Conflict> {
+        self.writer().conflicts(&self.keys)
+    }
+
+    /// The keys of the store that the file alone says are revoked.
+    pub(super) fn revoked_by_file(&self) -> Vec<KeyId> {
+        self.writer().revoked_by_file()
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().expect("no change was left half way")
     }
 }
 

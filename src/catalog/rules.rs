@@ -4,9 +4,10 @@
 //! keeps its id and a limit its cell. Compiled by `app` from what `config` hands over, read by `gateway` for every request.
 
 use std::collections::HashMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::changes::Former;
+use super::record::Record;
 use super::wire::Wire;
 use crate::key::Name;
 use crate::limit::{self, Limit, MAX_LIMITS};
@@ -24,6 +25,8 @@ pub struct RuleSet {
     pub plans: Vec<Plan>,
     /// The upstreams.
     pub upstreams: Vec<upstream::Options>,
+    /// The plan of keys that name none.
+    pub default_plan: Option<Name>,
     /// Everything else about messages.
     pub wire: Wire,
 }
@@ -45,10 +48,15 @@ pub struct Rules {
     pub wire: Wire,
     /// The plans by their ids, those that are gone as they last were.
     known: Vec<Plan>,
-    ids: HashMap<Name, PlanId>,
+    default_plan: Option<PlanId>,
+    /// Shared with the rules before and after.
+    ids: Arc<PlanIds>,
     /// How the keys stood under these rules, once the next ones are being brought into force.
     former: OnceLock<Former>,
 }
+
+/// The ids of all plans that were ever heard of: also of those that keys name and no configuration has had yet.
+type PlanIds = Mutex<HashMap<Name, PlanId>>;
 
 /// The place of a plan in the rules; the same in all rules of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,7 +90,8 @@ impl Rules {
             upstreams: Vec::new(),
             wire: Wire::default(),
             known: Vec::new(),
-            ids: HashMap::new(),
+            default_plan: None,
+            ids: Arc::default(),
             former: OnceLock::new(),
         }
     }
@@ -102,14 +111,17 @@ impl Rules {
             generation: previous.map_or(0, |previous| previous.generation) + 1,
             routes: set.routes,
             router,
-            plans: previous.map_or(Vec::new(), |previous| previous.known.iter().map(|_| None).collect()),
+            plans: Vec::new(),
             upstreams: set.upstreams.into_iter().map(|options| keep_or_make(known_upstreams, options)).collect(),
             wire: set.wire,
             known: previous.map_or(Vec::new(), |previous| previous.known.clone()),
-            ids: previous.map_or(HashMap::new(), |previous| previous.ids.clone()),
+            default_plan: None,
+            ids: previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.ids)),
             former: OnceLock::new(),
         };
         set.plans.into_iter().try_for_each(|plan| rules.put_plan(plan, now))?;
+        rules.default_plan = set.default_plan.map(|name| rules.plan_id(&name));
+        rules.hear_of_all();
         Ok(rules)
     }
 
@@ -126,16 +138,30 @@ impl Rules {
         }
     }
 
+    /// The plan that a key is on; none means no limits.
+    pub fn plan_of(&self, record: &Record) -> Option<PlanId> {
+        record.plan.or(self.default_plan)
+    }
+
     /// The id of the plan with this name; a name that was never heard of gets one, as a plan that is gone.
-    pub(super) fn plan_id(&mut self, name: Name) -> PlanId {
-        if let Some(id) = self.ids.get(&name) {
+    pub(super) fn plan_id(&self, name: &Name) -> PlanId {
+        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(id) = ids.get(name) {
             return *id;
         }
-        let id = PlanId(u32::try_from(self.known.len()).expect("a process sees fewer than 2^32 plans"));
-        self.known.push(Plan { name: name.clone(), limits: Vec::new(), concurrency: None });
-        self.plans.push(None);
-        self.ids.insert(name, id);
+        let id = PlanId(u32::try_from(ids.len()).expect("a process sees fewer than 2^32 plans"));
+        ids.insert(name.clone(), id);
         id
+    }
+
+    /// Makes room for every plan that has an id; those without a name yet are gone, and known by it alone.
+    pub(super) fn hear_of_all(&mut self) {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names: Vec<_> = ids.iter().filter(|(_, id)| id.index() >= self.known.len()).collect();
+        names.sort_by_key(|(_, id)| id.index());
+        let gone = |(name, _): (&Name, &PlanId)| Plan { name: name.clone(), limits: Vec::new(), concurrency: None };
+        self.known.extend(names.into_iter().map(gone));
+        self.plans.resize(self.known.len(), None);
     }
 
     /// The name of a plan, gone or not; none if these rules have never heard of it.
@@ -157,7 +183,8 @@ impl Rules {
         if plan.limits.len() > MAX_LIMITS {
             return Err(CompileError::TooManyLimits(plan.name));
         }
-        let index = self.plan_id(plan.name.clone()).index();
+        let index = self.plan_id(&plan.name).index();
+        self.hear_of_all();
         if self.plans[index].is_some() {
             return Err(CompileError::TwoPlans(plan.name));
         }

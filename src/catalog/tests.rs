@@ -1,5 +1,7 @@
 //! The catalog from the outside: what is in force after each configuration, and while one is being brought into force.
 
+mod sources;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::thread;
@@ -78,6 +80,7 @@ fn rule_set(plans: &[Plan]) -> RuleSet {
         routes: vec![route("all", "/")],
         plans: plans.to_vec(),
         upstreams: vec![upstream("u", "127.0.0.1:1")],
+        default_plan: None,
         wire: Wire::default(),
     }
 }
@@ -226,7 +229,7 @@ fn a_key_on_a_plan_that_never_was_is_not_a_key_without_a_plan() {
     let found = find(&catalog, 1).unwrap();
     let id = found.record.plan.unwrap();
     assert!(catalog.rules().plan(id).is_none());
-    assert_eq!(found.record.rights(&catalog.rules()).plan, Some(&"p".parse().unwrap()));
+    assert_eq!(found.record.rights(&catalog.rules(), found.secret).plan, Some(&"p".parse().unwrap()));
     apply(&catalog, &[plan("p", &[])], &[file_key("a", Some("p"), &[1])]);
     assert_eq!((find(&catalog, 1).unwrap().record.plan, catalog.rules().plan(id).is_some()), (Some(id), true));
 }
@@ -392,7 +395,7 @@ fn whoever_sees_a_generation_gets_its_rules_and_its_keys() {
             while running.load(Ordering::Relaxed) {
                 let generation = catalog.generation();
                 assert!(catalog.rules().generation >= generation);
-                let owner = catalog.keys().find(&digest(1)).and_then(|entry| entry.record().owner.clone());
+                let owner = catalog.keys().find(&digest(1)).and_then(|found| found.record.owner.clone());
                 assert!(owner.map_or(0, |owner| owner.as_str().parse().unwrap()) >= generation);
             }
         });
@@ -435,10 +438,10 @@ proptest! {
                 let rules = catalog.rules();
                 if let Some(found) = &found {
                     let in_force = found.record.plan.map(|id| rules.plan(id).map(|plan| plan.name.to_string()));
-                    let expected = found.record.rights(&rules).plan.map(|name| (name.as_str() == "p").then(|| "p".to_owned()));
+                    let expected = found.record.rights(&rules, found.secret).plan.map(|name| (name.as_str() == "p").then(|| "p".to_owned()));
                     prop_assert_eq!(in_force, expected);
                 }
-                let found = found.map(|f| (f.record.id.to_string(), f.record.rights(&rules).plan.map(ToString::to_string)));
+                let found = found.map(|f| (f.record.id.to_string(), f.record.rights(&rules, f.secret).plan.map(ToString::to_string)));
                 prop_assert_eq!(found.as_ref(), expected.get(&digest));
             }
         }

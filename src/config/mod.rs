@@ -48,7 +48,8 @@ pub struct Settings {
     pub telemetry: telemetry::Options,
     /// Routes, plans, upstreams and how messages are read and written.
     pub rules: RuleSet,
-    /// The keys of the file, in its order. Those that `revoked` names are in the state revoked.
+    /// The keys of the file, in its order. Those that `revoked` names are in the state revoked; ids there that are no keys of
+    /// the file follow, without digests.
     pub keys: Vec<FileKey>,
 }
 

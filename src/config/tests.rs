@@ -640,9 +640,19 @@ fn keys_have_their_state_and_plan() {
     let keys: Vec<_> = settings
         .keys
         .iter()
-        .map(|key| (key.key.id.as_str(), key.key.plan.as_ref().unwrap().as_str(), key.key.state))
+        .map(|key| (key.key.id.as_str(), key.key.plan.as_ref().map(|plan| plan.as_str()), key.key.state))
         .collect();
-    assert_eq!(keys, [("k1", "pro", State::Disabled), ("k2", "free", State::Active), ("k3", "free", State::Revoked)]);
+    assert_eq!(
+        keys,
+        [
+            ("k1", Some("pro"), State::Disabled),
+            ("k2", None, State::Active),
+            ("k3", None, State::Revoked),
+            ("gone", None, State::Revoked),
+        ]
+    );
+    assert_eq!(settings.rules.default_plan, Some("free".parse().unwrap()));
+    assert!(settings.keys[3].digests.is_empty());
     assert_eq!(settings.keys[0].key.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>(), ["a", "b"]);
     assert_eq!(settings.keys[1].key.name, "k2");
 }

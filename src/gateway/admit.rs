@@ -30,6 +30,8 @@ pub(super) struct Admitted {
 /// The key behind an admitted request.
 #[derive(Debug)]
 pub(super) struct Holder {
+    /// The key as it is now.
+    pub(super) entry: Arc<Entry>,
     /// The key's record as it was when the request was admitted.
     pub(super) record: Arc<Record>,
     /// What its limits have left.
@@ -69,10 +71,12 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
         Presented::Ambiguous => return Err(on_route(Denial::KeyAmbiguous)),
     };
     local.rules.wire.form.check(presented).map_err(|_| on_route(Denial::KeyMalformed))?;
-    let Found { entry, record } = look_up(local, keys, presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
+    let Found { entry, record, secret } =
+        look_up(local, keys, presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
     let of_key = |denial| Refusal { record: Some(Arc::clone(&record)), ..on_route(denial) };
 
-    let permit = policy::permit(&record.rights(&local.rules), route, facts, wall(now)).map_err(of_key)?;
+    let today = wall(now);
+    let permit = policy::permit(&record.rights(&local.rules, secret), route, facts, today).map_err(of_key)?;
     fitting_body(local, route, reading).map_err(of_key)?;
     let plan = plan_in_force(local, &record).map_err(of_key)?;
     let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
@@ -87,7 +91,8 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
         }
         _ => None,
     };
-    let holder = Holder { record: Guard::into_inner(record), allowance };
+    entry.note_use(&record, secret, today);
+    let holder = Holder { entry, record: Guard::into_inner(record), allowance };
     Ok(Admitted { _permit: permit, route: index, holder: Some(holder), _place: place })
 }
 
@@ -99,7 +104,7 @@ fn look_up(local: &Local, keys: &Keys, presented: &[u8]) -> Option<Found> {
 
 /// The plan of a key; a key whose plan is gone from the rules is refused.
 fn plan_in_force<'l>(local: &'l Local, record: &Record) -> Result<Option<(PlanId, &'l Plan)>, Denial> {
-    let Some(id) = record.plan else { return Ok(None) };
+    let Some(id) = local.rules.plan_of(record) else { return Ok(None) };
     local.rules.plan(id).map(|plan| Some((id, plan))).ok_or(Denial::PlanNotAllowed)
 }
 

@@ -92,7 +92,7 @@ mod tests {
             preserve_host: true,
         };
         let routes = vec![Route::new("all".parse().unwrap(), "/".parse().unwrap(), 0)];
-        let set = RuleSet { routes, plans, upstreams: vec![upstream], wire: Wire::default() };
+        let set = RuleSet { routes, plans, upstreams: vec![upstream], default_plan: None, wire: Wire::default() };
         let digest = set.wire.hasher.digests(SECRET.as_bytes()).iter().next().copied().unwrap();
         let key = Key {
             id: "key_a".parse().unwrap(),

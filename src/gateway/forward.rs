@@ -131,7 +131,10 @@ fn write_identity(head: &mut Head<'_>, admitted: &Admitted, local: &Local) {
     let values = [
         (&names.key, Some(record.id.as_str())),
         (&names.owner, record.owner.as_ref().map(|owner| owner.as_str())),
-        (&names.plan, record.plan.and_then(|plan| local.rules.plan_name(plan)).map(|plan| plan.as_str())),
+        (
+            &names.plan,
+            local.rules.plan_of(record).and_then(|plan| local.rules.plan_name(plan)).map(|plan| plan.as_str()),
+        ),
     ];
     for (name, value) in values {
         if let (Some(name), Some(value)) = (name, value) {

@@ -3,7 +3,7 @@
 //! 100,000 of them are a normal case: everything here is linear. Called by [`super::settings`], last, because keys refer
 //! to plans and peppers.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use zeroize::Zeroizing;
 
@@ -17,13 +17,12 @@ use crate::config::reader::Reader;
 use crate::config::scalar;
 use crate::config::suggest::nearest;
 use crate::key::{
-    Digest, Form, Hasher, Key, KeyId, Name, STRENGTH_WITHOUT_PEPPER_BITS, State, StoredDigest, estimated_strength_bits,
+    Digest, Form, Hasher, Key, KeyId, STRENGTH_WITHOUT_PEPPER_BITS, State, StoredDigest, estimated_strength_bits,
 };
 use crate::time::Timestamp;
 
 /// What holds for all keys.
 pub(super) struct Common {
-    plan: Option<Name>,
     brand: String,
     form: Form,
     /// None: a pepper is missing, which has been noted; then nothing is said about digests that need one.
@@ -35,7 +34,6 @@ impl Common {
     pub(super) fn read(root: Reader<'_>, hasher: Option<Hasher>, revoked: &[&Node<'_>]) -> Self {
         let brand = root.text("brand").unwrap_or_default().to_owned();
         Self {
-            plan: root.parsed("default_plan"),
             form: Form::new(&brand).unwrap_or_default(),
             brand,
             hasher,
@@ -61,7 +59,11 @@ pub(super) struct Builder<'a, 'n, 'o> {
 
 impl Builder<'_, '_, '_> {
     pub(super) fn build(mut self, entries: &[&Entry<'_>]) -> Vec<FileKey> {
-        entries.iter().filter_map(|entry| self.key(entry)).collect()
+        let mut keys: Vec<FileKey> = entries.iter().filter_map(|entry| self.key(entry)).collect();
+        let here: HashSet<&str> = entries.iter().map(|entry| &*entry.name).collect();
+        let elsewhere = self.common.revoked.iter().filter(|id| !here.contains(id.as_str()));
+        keys.extend(elsewhere.map(|id| revoked_elsewhere(id.clone())));
+        keys
     }
 
     fn key(&mut self, entry: &Entry<'_>) -> Option<FileKey> {
@@ -87,7 +89,7 @@ impl Builder<'_, '_, '_> {
         let key = Key {
             name: reader.text("name").unwrap_or(&entry.name).to_owned(),
             owner: reader.parsed("owner"),
-            plan: reader.parsed("plan").or_else(|| self.common.plan.clone()),
+            plan: reader.parsed("plan"),
             scopes,
             networks: networks.collect::<Option<Vec<_>>>()?,
             not_before,
@@ -234,6 +236,22 @@ impl Builder<'_, '_, '_> {
             }
         }
     }
+}
+
+/// What the file says of a key that it does not have.
+fn revoked_elsewhere(id: KeyId) -> FileKey {
+    let key = Key {
+        name: id.to_string(),
+        id,
+        owner: None,
+        plan: None,
+        scopes: Vec::new(),
+        networks: Vec::new(),
+        not_before: None,
+        expires: None,
+        state: State::Revoked,
+    };
+    FileKey { key, digests: Vec::new() }
 }
 
 /// Whether the key has its digest or secret under a mistyped name, or is no mapping: then the shape check has said so.

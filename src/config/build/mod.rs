@@ -55,6 +55,7 @@ pub(super) fn settings<'n>(
     let keys =
         keys::Builder { common: &common, plans: &mut plan_names, outside, problems, taken }.build(&sections.keys);
 
-    let rules = RuleSet { routes, plans, upstreams, wire: wire? };
+    let default_plan = root.parsed("default_plan");
+    let rules = RuleSet { routes, plans, upstreams, default_plan, wire: wire? };
     Some(Settings { gateway: gateway?, operations, telemetry: telemetry?, rules, keys })
 }

@@ -1,0 +1,213 @@
+//! The follower: brings what the store says into force, change by change, in the order of revisions.
+//!
+//! A change answers when it is durable *and* in force: whoever commits goes on as the follower until its own revision is
+//! reached, and takes along what others have committed meanwhile. All calls block. Called by `admin` and `app`.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::thread;
+
+use super::Catalog;
+use crate::key::Digest;
+use crate::store::{
+    Action, Actor, Change, Commit, CommitError, Expect, Origin, Record, Refusal, Revision, Store, StoreError,
+    StoredKey, Token,
+};
+use crate::time::{self, Timestamp};
+
+/// The store and what follows from it.
+pub struct Follower {
+    store: Arc<dyn Store>,
+    catalog: Arc<Catalog>,
+    /// All admin tokens, also those that have ended.
+    tokens: RwLock<HashMap<Digest, Token>>,
+    /// Held by whoever follows.
+    followed: Mutex<Revision>,
+    /// The same, for those who only want to know.
+    in_force: AtomicU64,
+    /// When uses were last noted in the store.
+    uses_noted: Mutex<Timestamp>,
+}
+
+impl Follower {
+    /// Brings everything that is stored into force.
+    ///
+    /// # Errors
+    /// If a part of the store cannot be read: a gateway that knows half of its keys is not started.
+    pub fn start(store: Arc<dyn Store>, catalog: Arc<Catalog>) -> Result<Self, StoreError> {
+        let follower = Self {
+            store,
+            catalog,
+            tokens: RwLock::default(),
+            followed: Mutex::default(),
+            in_force: AtomicU64::new(0),
+            uses_noted: Mutex::new(now()),
+        };
+        let newest = follower.load()?;
+        follower.reach(&mut follower.following(), newest);
+        Ok(follower)
+    }
+
+    /// Makes a change durable and brings it into force.
+    ///
+    /// # Errors
+    /// Refused: nothing has changed. Unavailable: see [`Store::commit`]; if the change is durable all the same, it will be in
+    /// force with the next change, or when [`Follower::catch_up`] succeeds.
+    pub fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
+        let revision = self.store.commit(commit)?;
+        self.follow_to(revision)?;
+        Ok(revision)
+    }
+
+    /// Makes changes durable, all or none, and brings them into force.
+    ///
+    /// # Errors
+    /// As of [`Follower::commit`].
+    pub fn commit_all(&self, commits: Vec<Commit>) -> Result<Vec<Revision>, CommitError> {
+        let revisions = self.store.commit_all(commits)?;
+        if let Some(last) = revisions.last() {
+            self.follow_to(*last)?;
+        }
+        Ok(revisions)
+    }
+
+    /// Brings into force what is durable and could not be read when it was committed.
+    ///
+    /// # Errors
+    /// If it still cannot be read.
+    pub fn catch_up(&self) -> Result<(), StoreError> {
+        self.follow_to(self.store.revision())
+    }
+
+    /// The store, for reading.
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// What is in force.
+    pub const fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    /// The newest revision that is in force.
+    pub fn revision(&self) -> Revision {
+        Revision(self.in_force.load(Ordering::Acquire))
+    }
+
+    /// The token with this digest, also one that has expired or is revoked.
+    pub fn token(&self, digest: &Digest) -> Option<Token> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    /// Revokes for good, in the store, those of its keys that the file alone says are revoked.
+    ///
+    /// # Errors
+    /// If the store cannot be written to. The keys stay revoked as long as the file says so.
+    pub fn adopt_revocations(&self) -> Result<(), CommitError> {
+        for id in self.catalog.revoked_by_file() {
+            let commit = Commit {
+                change: Change::RevokeKey(id),
+                expect: Expect::Anything,
+                action: Action::KeyRevoke,
+                origin: Origin { at: now(), actor: Actor::File, remote: None, request_id: None },
+                idempotency: None,
+            };
+            match self.commit(commit) {
+                Ok(_) | Err(CommitError::Refused { refusal: Refusal::Revoked | Refusal::Missing, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes in the store which keys were used since it was last asked to.
+    ///
+    /// # Errors
+    /// If the store cannot be written to; then the next call notes what this one did not.
+    pub fn note_uses(&self) -> Result<(), StoreError> {
+        let mut noted = self.uses_noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = now();
+        let mut uses = Vec::new();
+        // Uses have seconds: those of the second in which they were last collected are collected again.
+        let since = Timestamp::from_unix_ms(noted.as_unix_s() * 1000);
+        self.catalog.keys().used_since(since, &mut |digest, used| uses.push((digest, used)));
+        if !uses.is_empty() {
+            self.store.note_used(&uses)?;
+        }
+        *noted = now;
+        Ok(())
+    }
+
+    fn following(&self) -> MutexGuard<'_, Revision> {
+        // What panicked half way has not moved the revision, and a change that is followed twice is the same.
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn follow_to(&self, revision: Revision) -> Result<(), StoreError> {
+        let mut followed = self.following();
+        if *followed >= revision {
+            return Ok(());
+        }
+        let mut keys = Vec::new();
+        let newest = self.store.changes_since(*followed, &mut |_, record| keys.extend(self.key_of(record)))?;
+        self.catalog.follow(keys, now());
+        self.reach(&mut followed, newest.unwrap_or(revision));
+        Ok(())
+    }
+
+    fn reach(&self, followed: &mut Revision, revision: Revision) {
+        *followed = revision;
+        self.in_force.store(revision.0, Ordering::Release);
+    }
+
+    /// Reads on one thread and brings into force on another.
+    fn load(&self) -> Result<Revision, StoreError> {
+        thread::scope(|scope| {
+            let catalog = &self.catalog;
+            // The other side ends when this sender goes, so it must not outlive the closure.
+            let (sender, chunks) = sync_channel::<Vec<StoredKey>>(CHUNKS);
+            scope.spawn(move || chunks.into_iter().for_each(|chunk| catalog.follow(chunk, now())));
+            let mut chunk = Vec::new();
+            let newest = self.store.load(&mut |_, record| {
+                chunk.extend(self.key_of(record));
+                if chunk.len() >= CHUNK_KEYS {
+                    // An error says that the other side has panicked, and so will the scope.
+                    let _ = sender.send(std::mem::take(&mut chunk));
+                }
+            })?;
+            let _ = sender.send(chunk);
+            Ok(newest)
+        })
+    }
+
+    /// Takes a token into force; a key is handed on.
+    fn key_of(&self, record: Record) -> Option<StoredKey> {
+        match record {
+            Record::Key(key) => Some(key),
+            Record::Token(token) => {
+                let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+                tokens.retain(|_, known| known.id != token.id);
+                tokens.insert(token.digest, token);
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("revision", &self.revision()).finish_non_exhaustive()
+    }
+}
+
+fn now() -> Timestamp {
+    time::wall(time::now())
+}
+
+/// Keys that are brought into force at once while the store is loaded.
+const CHUNK_KEYS: usize = 4096;
+/// How many of these may wait.
+const CHUNKS: usize = 4;

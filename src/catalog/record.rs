@@ -1,0 +1,190 @@
+//! What requests need to know of one key, and where its use is counted.
+//!
+//! A [`Record`] is never changed, only replaced; the [`Entry`] that holds it stays where it is, so that what its limits have
+//! counted outlives every change. The record alone says which digests are the key's: with its replacement all of a change is
+//! in force at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::{ArcSwap, Guard};
+use ipnet::IpNet;
+
+use super::rules::{PlanId, Rules};
+use crate::key::{Digest, Key, KeyId, Name, Scope, State};
+use crate::limit;
+use crate::policy::Rights;
+use crate::time::Timestamp;
+
+/// A record as it was when it was read; turn it into an `Arc` with `Arc::clone` to keep it.
+pub type RecordGuard = Guard<Arc<Record>>;
+
+/// One key: what is known of it, what its limits have counted, when it was used.
+#[derive(Debug)]
+pub struct Entry {
+    record: ArcSwap<Record>,
+    limits: limit::State,
+    /// When its secrets were last used, in seconds since 1970; 0: not since the start. See [`Record::turn`].
+    used_s: [AtomicU32; 2],
+}
+
+/// What requests need to know of one key: no names, and no room for bounds that most keys do not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its public id.
+    pub id: KeyId,
+    /// Whom it belongs to.
+    pub owner: Option<Name>,
+    /// The plan it names; [`Rules::plan_of`] tells the one that it is on.
+    pub plan: Option<PlanId>,
+    /// Active, disabled or revoked.
+    pub state: State,
+    /// Who speaks of it.
+    pub source: Source,
+    /// Which of the entry's two instants of use is the newest secret's; the other is that of all older ones.
+    turn: u8,
+    /// Of its newest secret; none if only its id is known, as of a revoked key that is nowhere else.
+    digest: Option<Digest>,
+    bounds: Option<Box<Bounds>>,
+}
+
+/// Where a key is written down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// In the store: made through the admin API.
+    Store,
+    /// In the configuration file.
+    File,
+}
+
+/// What narrows a key's use beyond its plan, and its older secrets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Bounds {
+    not_before: Option<Timestamp>,
+    expires: Option<Timestamp>,
+    scopes: Box<[Scope]>,
+    networks: Box<[IpNet]>,
+    older: Box<[Secret]>,
+}
+
+/// One of a key's secrets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Secret {
+    pub(super) digest: Digest,
+    /// Not valid from this time on.
+    pub(super) until: Option<Timestamp>,
+}
+
+/// One of a key's secrets, as its record numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SecretNumber(u8);
+
+impl Record {
+    /// Of a key with these secrets, the newest first; the plan has this id. Texts of keys that share an owner are to be
+    /// shared before.
+    pub(super) fn new(key: Key, plan: Option<PlanId>, source: Source, secrets: &[Secret]) -> Self {
+        let Key { id, owner, state, not_before, expires, scopes, networks, .. } = key;
+        let newest = secrets.first();
+        // The end of the newest secret is the key's own end.
+        let expires = expires.into_iter().chain(newest.and_then(|secret| secret.until)).min();
+        let older = secrets.iter().skip(1).copied().collect();
+        let bounds = Bounds { not_before, expires, scopes: scopes.into(), networks: networks.into(), older };
+        let bounds = (bounds != Bounds::default()).then(|| Box::new(bounds));
+        Self { id, owner, plan, state, source, turn: 0, digest: newest.map(|secret| secret.digest), bounds }
+    }
+
+    /// What the holder of this secret may, under the rules that know its plan.
+    pub fn rights<'r>(&'r self, rules: &'r Rules, secret: SecretNumber) -> Rights<'r> {
+        let bounds = self.bounds.as_deref();
+        let older = secret.0.checked_sub(1).and_then(|place| bounds?.older.get(usize::from(place)));
+        let ends = bounds.and_then(|bounds| bounds.expires).into_iter().chain(older.and_then(|older| older.until));
+        Rights {
+            state: self.state,
+            not_before: bounds.and_then(|bounds| bounds.not_before),
+            expires: ends.min(),
+            plan: rules.plan_of(self).and_then(|plan| rules.plan_name(plan)),
+            scopes: bounds.map_or(&[], |bounds| &bounds.scopes),
+            networks: bounds.map_or(&[], |bounds| &bounds.networks),
+        }
+    }
+
+    /// Whether this digest is of one of its secrets, and of which. Compared in constant time.
+    pub(super) fn secret(&self, digest: &Digest) -> Option<SecretNumber> {
+        if self.digest.as_ref() == Some(digest) {
+            return Some(SecretNumber(0));
+        }
+        let older = &self.bounds.as_deref()?.older;
+        (1_u8..).zip(older).find(|(_, secret)| secret.digest == *digest).map(|(number, _)| SecretNumber(number))
+    }
+
+    /// The digests of its secrets, the newest first.
+    pub fn digests(&self) -> impl Iterator<Item = Digest> {
+        let older = self.bounds.iter().flat_map(|bounds| bounds.older.iter().map(|secret| secret.digest));
+        self.digest.into_iter().chain(older)
+    }
+
+    /// The same key, revoked, and with the digests of another that says so too.
+    pub(super) fn revoked_with(&self, other: &Self) -> Self {
+        let mut revoked = self.clone();
+        revoked.state = State::Revoked;
+        let mut others = other.digests().filter(|digest| self.secret(digest).is_none()).peekable();
+        if revoked.digest.is_none() {
+            revoked.digest = others.next();
+        }
+        if others.peek().is_some() {
+            let bounds = revoked.bounds.get_or_insert_default();
+            let more = others.map(|digest| Secret { digest, until: None });
+            bounds.older = bounds.older.iter().copied().chain(more).take(usize::from(u8::MAX)).collect();
+        }
+        revoked
+    }
+
+    /// Follows on `former` in the same entry: whose instant of use is whose stays as it was.
+    pub(super) fn succeed(self: Arc<Self>, former: &Self) -> Arc<Self> {
+        let turn = if self.digest == former.digest { former.turn } else { 1 - former.turn };
+        if self.turn == turn { self } else { Arc::new(Self { turn, ..Self::clone(&self) }) }
+    }
+
+    fn slot(&self, secret: SecretNumber) -> usize {
+        usize::from(if secret.0 == 0 { self.turn } else { 1 - self.turn })
+    }
+}
+
+impl Entry {
+    pub(super) fn new(record: Arc<Record>) -> Arc<Self> {
+        Arc::new(Self { record: ArcSwap::new(record), limits: limit::State::default(), used_s: Default::default() })
+    }
+
+    /// What is known of the key, as of now. Takes no lock and counts no reference.
+    pub fn record(&self) -> RecordGuard {
+        self.record.load()
+    }
+
+    /// What its limits have counted.
+    pub const fn limits(&self) -> &limit::State {
+        &self.limits
+    }
+
+    /// Notes that a secret was used. Writes once a second at most.
+    pub fn note_use(&self, record: &Record, secret: SecretNumber, now: Timestamp) {
+        let (slot, now_s) = (&self.used_s[record.slot(secret)], u32::try_from(now.as_unix_s()).unwrap_or(u32::MAX));
+        if slot.load(Ordering::Relaxed) != now_s {
+            slot.store(now_s, Ordering::Relaxed);
+        }
+    }
+
+    /// When a secret was last used, to the second; none: not since the start.
+    pub fn last_use(&self, record: &Record, secret: SecretNumber) -> Option<Timestamp> {
+        let used_s = self.used_s[record.slot(secret)].load(Ordering::Relaxed);
+        (used_s > 0).then(|| Timestamp::from_unix_ms(i64::from(used_s) * 1000))
+    }
+
+    /// Replaces what is known of the key; its record must [`Record::succeed`] the one before.
+    pub(super) fn set_record(&self, record: Arc<Record>) {
+        let former = self.record();
+        if record.turn != former.turn {
+            self.used_s[usize::from(record.turn)].store(0, Ordering::Relaxed);
+        }
+        self.record.store(record);
+    }
+}
