@@ -16,6 +16,10 @@ pub(super) struct InForce {
     pub(super) gateway: gateway::Options,
     /// For the operations listener: likewise.
     pub(super) operations: Option<operations::Options>,
+    /// For the admin API: likewise.
+    pub(super) admin: Option<config::Admin>,
+    /// Where the store is: likewise.
+    pub(super) data_dir: Option<PathBuf>,
     /// For the logs.
     pub(super) telemetry: telemetry::Options,
     /// What is to be watched.
@@ -47,13 +51,17 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
             return Err(refuse(problems, rejected.files, state));
         }
     };
-    let Settings { gateway, operations, telemetry, rules, keys } = loaded.settings;
+    let Settings { gateway, operations, admin, data_dir, telemetry, rules, keys } = loaded.settings;
     let rules = match Rules::compile(rules, Some(&catalog.rules()), time::now()) {
         Ok(rules) => rules,
         Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
     };
     loaded.warnings.iter().for_each(|warning| log::warn(&warning.to_string(), &[]));
-    Ok(Prepared { rules, keys, in_force: InForce { gateway, operations, telemetry, files: loaded.files } })
+    Ok(Prepared {
+        rules,
+        keys,
+        in_force: InForce { gateway, operations, admin, data_dir, telemetry, files: loaded.files },
+    })
 }
 
 /// Brings a configuration into force; tells the log, the metrics and `/status`. Blocks.

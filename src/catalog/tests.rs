@@ -1,6 +1,7 @@
 //! The catalog from the outside: what is in force after each configuration, and while one is being brought into force.
 
 mod sources;
+mod unreadable;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;

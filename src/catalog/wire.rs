@@ -39,6 +39,8 @@ pub struct Wire {
     pub allow_underscores: bool,
     /// Whether `Via: 1.1 keygate` is added.
     pub via: bool,
+    /// Whether running requests of a key end when it is revoked.
+    pub ends_revoked: bool,
     /// The flood guard; `None` is off.
     pub flood_guard: Option<FloodGuard>,
 }
@@ -117,6 +119,7 @@ impl Default for Wire {
             timeouts: ClientTimeouts::default(),
             allow_underscores: false,
             via: true,
+            ends_revoked: true,
             flood_guard: None,
         }
     }

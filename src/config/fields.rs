@@ -81,6 +81,16 @@ pub(super) const ROOT: &[Field] = &[
         Kind::Object(OPERATIONS),
         "The operations listener: /metrics, /healthz, /readyz and /status. Off if absent.",
     ),
+    optional(
+        "admin",
+        Kind::Object(ADMIN),
+        "The admin API: keys and tokens that are made and revoked while traffic flows. Off if absent.",
+    ),
+    optional(
+        "data_dir",
+        Kind::Text(&form::FILE),
+        "Where keys of the admin API are stored, relative to this file; ./data if `admin` is there. Made if missing. A change needs a restart.",
+    ),
     default(
         "threads",
         Kind::Any(&[Kind::Word(&["auto"]), Kind::Integer(1, 1024)]),
@@ -179,6 +189,12 @@ pub(super) const ROOT: &[Field] = &[
         Literal::Text("60s"),
         "Between two reads or writes of a body on the client's side.",
     ),
+    default(
+        "on_revocation",
+        Kind::Word(&["end", "finish"]),
+        Literal::Text("end"),
+        "What becomes of the running requests of a key that is revoked: they end within a second, or may finish.",
+    ),
     optional(
         "flood_guard",
         Kind::Any(&[Kind::Null, Kind::Word(&["off"]), Kind::Object(FLOOD_GUARD)]),
@@ -208,6 +224,25 @@ pub(super) const OPERATIONS: &[Field] = &[required(
     Kind::Text(&form::ADDRESS),
     "IP address and port; port 0 lets the system choose. A change needs a restart.",
 )];
+
+pub(super) const ADMIN: &[Field] = &[
+    required(
+        "address",
+        Kind::Text(&form::ADDRESS),
+        "IP address and port; port 0 lets the system choose. A change needs a restart.",
+    ),
+    default(
+        "allow_insecure",
+        Kind::Switch,
+        Literal::Switch(false),
+        "Whether an address that other machines can reach is served without TLS.",
+    ),
+    optional(
+        "token_files",
+        Kind::List(&Kind::Text(&form::FILE), 0),
+        "Files with an operator's token each, relative to this one; one that is missing is made at the start. admin.token in `data_dir` if absent.",
+    ),
+];
 
 pub(super) const CREDENTIALS: &[Field] = &[
     default(

@@ -44,6 +44,10 @@ pub struct Settings {
     pub gateway: gateway::Options,
     /// The operations listener; none: it is off.
     pub operations: Option<operations::Options>,
+    /// The admin API; none: it is off.
+    pub admin: Option<Admin>,
+    /// Where the store is; none: there is none.
+    pub data_dir: Option<PathBuf>,
     /// Logs.
     pub telemetry: telemetry::Options,
     /// Routes, plans, upstreams and how messages are read and written.
@@ -51,6 +55,15 @@ pub struct Settings {
     /// The keys of the file, in its order. Those that `revoked` names are in the state revoked; ids there that are no keys of
     /// the file follow, without digests.
     pub keys: Vec<FileKey>,
+}
+
+/// The admin API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens: on this machine alone, or where others can reach it because the operator says so.
+    pub address: SocketAddr,
+    /// Files with an operator's token each.
+    pub token_files: Vec<PathBuf>,
 }
 
 /// A configuration that is accepted.

@@ -87,12 +87,26 @@ fn unknown_fields_are_told_with_what_was_meant() {
         "1:15 error: `credentials` has an unknown field `header`",
         "did you mean `headers`?",
     );
-    check("admin: {address: 127.0.0.1:1}", "1:1 error: the file has an unknown field `admin`", "revoked");
+    check("console: {address: 127.0.0.1:1}", "1:1 error: the file has an unknown field `console`", "revoked");
     check(
         "plans: {p: {quotas: {}}}",
         "1:13 error: `plans.p` has an unknown field `quotas`",
         "the fields here are limits, concurrency",
     );
+}
+
+#[test]
+fn an_admin_listener_that_others_can_reach_has_to_be_wanted() {
+    check(
+        "admin: {address: 0.0.0.0:9180}",
+        "1:9 error: `admin.address` 0.0.0.0:9180 can be reached by others, and tokens would pass in clear",
+        "allow_insecure: true",
+    );
+    let insecure = settings("admin: {address: 0.0.0.0:9180, allow_insecure: true}").admin.unwrap();
+    assert_eq!(insecure.address, "0.0.0.0:9180".parse().unwrap());
+    let settings = settings("admin: {address: '[::1]:9180'}\ndata_dir: there");
+    assert_eq!(settings.data_dir, Some("there".into()));
+    assert_eq!(settings.admin.unwrap().token_files, [PathBuf::from("there/admin.token")]);
 }
 
 #[test]

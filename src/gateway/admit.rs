@@ -51,9 +51,48 @@ pub(super) struct Refusal {
     pub(super) limits: Option<(PlanId, Refused)>,
 }
 
+/// What can be said of a request that nothing is against, before anything is taken for it.
+pub(super) struct Examined<'l> {
+    permit: Permit,
+    /// The route: an index into the rules.
+    pub(super) route: usize,
+    /// The key and its plan; none on a public route.
+    pub(super) key: Option<(Found, Option<(PlanId, &'l Plan)>)>,
+}
+
 /// Decides on one request. Not inlined, so that a profile shows what the decision costs.
 #[inline(never)]
 pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: Instant) -> Result<Admitted, Refusal> {
+    let Examined { permit, route, key } = examine(local, reading, now, |presented| look_up(local, keys, presented))?;
+    let Some((Found { entry, record, secret }, plan)) = key else {
+        return Ok(Admitted { _permit: permit, route, holder: None, _place: None });
+    };
+    let of_key = |denial| Refusal { route: Some(route), record: Some(Arc::clone(&record)), ..Refusal::of(denial) };
+
+    let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
+    let allowance = match plan {
+        Some((id, plan)) if !plan.limits.is_empty() => {
+            local.rules.count_under(id, entry.limits(), now);
+            let taken = limit::take(&plan.limits, entry.limits(), local.rules.routes[route].cost, now);
+            Some((
+                id,
+                taken.map_err(|refused| Refusal { limits: Some((id, refused)), ..of_key(Denial::LimitExceeded) })?,
+            ))
+        }
+        _ => None,
+    };
+    entry.note_use(&record, secret, wall(now));
+    let holder = Holder { entry, record: Guard::into_inner(record), allowance };
+    Ok(Admitted { _permit: permit, route, holder: Some(holder), _place: place })
+}
+
+/// Everything that can be against a request but its key's limits; `find` looks for the key by what the request presents.
+pub(super) fn examine<'l>(
+    local: &'l Local,
+    reading: &Reading<'_, '_>,
+    now: Instant,
+    find: impl FnOnce(&[u8]) -> Option<Found>,
+) -> Result<Examined<'l>, Refusal> {
     let facts = &reading.facts;
     let index =
         local.rules.router.find(facts.host, facts.path, facts.method).ok_or(Refusal::of(Denial::RouteUnknown))?;
@@ -63,7 +102,7 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
     if route.access == Access::Public {
         let permit = policy::permit_public(route, facts).map_err(on_route)?;
         fitting_body(local, route, reading).map_err(on_route)?;
-        return Ok(Admitted { _permit: permit, route: index, holder: None, _place: None });
+        return Ok(Examined { permit, route: index, key: None });
     }
     let presented = match facts.credential {
         Presented::One(presented) => presented,
@@ -71,33 +110,18 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
         Presented::Ambiguous => return Err(on_route(Denial::KeyAmbiguous)),
     };
     local.rules.wire.form.check(presented).map_err(|_| on_route(Denial::KeyMalformed))?;
-    let Found { entry, record, secret } =
-        look_up(local, keys, presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
-    let of_key = |denial| Refusal { record: Some(Arc::clone(&record)), ..on_route(denial) };
+    let found = find(presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
+    let of_key = |denial| Refusal { record: Some(Arc::clone(&found.record)), ..on_route(denial) };
 
-    let today = wall(now);
-    let permit = policy::permit(&record.rights(&local.rules, secret), route, facts, today).map_err(of_key)?;
+    let rights = found.record.rights(&local.rules, found.secret);
+    let permit = policy::permit(&rights, route, facts, wall(now)).map_err(of_key)?;
     fitting_body(local, route, reading).map_err(of_key)?;
-    let plan = plan_in_force(local, &record).map_err(of_key)?;
-    let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
-    let allowance = match plan {
-        Some((id, plan)) if !plan.limits.is_empty() => {
-            local.rules.count_under(id, entry.limits(), now);
-            let taken = limit::take(&plan.limits, entry.limits(), route.cost, now);
-            Some((
-                id,
-                taken.map_err(|refused| Refusal { limits: Some((id, refused)), ..of_key(Denial::LimitExceeded) })?,
-            ))
-        }
-        _ => None,
-    };
-    entry.note_use(&record, secret, today);
-    let holder = Holder { entry, record: Guard::into_inner(record), allowance };
-    Ok(Admitted { _permit: permit, route: index, holder: Some(holder), _place: place })
+    let plan = plan_in_force(local, &found.record).map_err(of_key)?;
+    Ok(Examined { permit, route: index, key: Some((found, plan)) })
 }
 
 /// Digests the credential and looks for it under all of its digests, so that the work never tells whether it was found.
-fn look_up(local: &Local, keys: &Keys, presented: &[u8]) -> Option<Found> {
+pub(super) fn look_up(local: &Local, keys: &Keys, presented: &[u8]) -> Option<Found> {
     let digests = local.rules.wire.hasher.digests(presented);
     digests.iter().fold(None, |found, digest| keys.find_under(&local.rules, digest).or(found))
 }

@@ -208,7 +208,7 @@ fn refuse_reading(
     (request, Err(Refusal::of(unfit.denial)))
 }
 
-const fn head_denial(error: HeadError) -> Denial {
+pub(super) const fn head_denial(error: HeadError) -> Denial {
     match error {
         HeadError::Malformed => Denial::BadHead,
         HeadError::Version => Denial::VersionUnsupported,

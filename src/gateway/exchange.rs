@@ -22,7 +22,9 @@ use super::thread::Thread;
 use super::trail::{Times, Trail};
 use super::trailers;
 use super::uplink::{Fault, Progress, Uplink};
+use crate::catalog::Entry;
 use crate::http1::Buffer;
+use crate::key::State;
 use crate::policy::Denial;
 use crate::telemetry::UpstreamResult;
 use crate::upstream::{self, Checkout, Connection, Lease, Pool, Tried};
@@ -60,11 +62,38 @@ enum Attempt {
     Stale,
 }
 
+/// Looks whether the key of a running request has been revoked, each time its thread notices a revocation.
+struct Watch<'a> {
+    /// None: nobody to watch, or the operator lets running requests finish.
+    entry: Option<&'a Entry>,
+    thread: &'a Thread,
+    seen: u64,
+}
+
+impl<'a> Watch<'a> {
+    /// To be made before the request waits for the first time.
+    fn new(admitted: &'a Admitted, request: &Request, thread: &'a Thread) -> Self {
+        let ends = request.local.rules.wire.ends_revoked;
+        let entry = admitted.holder.as_ref().filter(|_| ends).map(|holder| &*holder.entry);
+        Self { entry, thread, seen: thread.revocations() }
+    }
+
+    fn sees_revocation(&mut self) -> bool {
+        let revocations = self.thread.revocations();
+        if revocations == self.seen {
+            return false;
+        }
+        self.seen = revocations;
+        self.entry.is_some_and(|entry| entry.record().state == State::Revoked)
+    }
+}
+
 /// Forwards a request whose head stands in `request.out`.
 pub(super) async fn run(client: &mut Client, request: &mut Request, admitted: &Admitted, thread: &Thread) -> Outcome {
     let upstream = request.local.rules.routes[admitted.route].upstream;
     let pool = Rc::clone(&request.local.pools[upstream]);
     let head_end = request.out.len();
+    let mut watch = Watch::new(admitted, request, thread);
     let mut tried = Tried::default();
     loop {
         request.out.truncate(head_end);
@@ -77,7 +106,7 @@ pub(super) async fn run(client: &mut Client, request: &mut Request, admitted: &A
         if forward::end_head(&mut request.out, host.as_deref()).is_err() {
             return Outcome::Denied(Denial::HeadTooLarge, None);
         }
-        match attempt(client, request, admitted, (&mut connection, &pool), thread).await {
+        match attempt(client, request, (admitted, &mut watch), (&mut connection, &pool), thread).await {
             (Attempt::Ended(outcome), true) => {
                 pool.put_back(connection, thread.wheel.coarse_now());
                 return outcome;
@@ -152,13 +181,14 @@ async fn connect(client: &mut Client, lease: Lease, timeout: Duration) -> Result
 async fn attempt(
     client: &mut Client,
     request: &mut Request,
-    admitted: &Admitted,
+    (admitted, watch): (&Admitted, &mut Watch<'_>),
     (connection, pool): (&mut Connection, &Pool),
     thread: &Thread,
 ) -> (Attempt, bool) {
     let progress = Progress::default();
     let mut account = Account::default();
-    let landed = run_both(client, request, admitted, (connection, pool), thread, &progress, &mut account).await;
+    let landed =
+        run_both(client, request, (admitted, watch), (connection, pool), thread, &progress, &mut account).await;
     let reused = connection.is_reused();
     let lease = connection.lease();
     request.trail.bytes_in = progress.bytes_in.get();
@@ -191,7 +221,7 @@ async fn attempt(
 async fn run_both(
     client: &mut Client,
     request: &mut Request,
-    admitted: &Admitted,
+    (admitted, watch): (&Admitted, &mut Watch<'_>),
     (connection, pool): (&mut Connection, &Pool),
     thread: &Thread,
     progress: &Progress,
@@ -243,6 +273,9 @@ async fn run_both(
     };
     let (mut up, mut down) = (pin!(uplink.run()), pin!(downlink.run()));
     poll_fn(|cx| {
+        if watch.sees_revocation() {
+            return Poll::Ready(Err(Fault::Denied(Denial::KeyRevoked)));
+        }
         if let Poll::Ready(fault) = up.as_mut().poll(cx) {
             return Poll::Ready(Err(fault));
         }

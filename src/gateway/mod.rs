@@ -11,6 +11,7 @@ mod credentials;
 mod desk;
 mod downlink;
 mod exchange;
+mod explain;
 mod facts;
 mod finish;
 mod flood;
@@ -33,6 +34,7 @@ mod wheel;
 
 #[doc(hidden)]
 pub use desk::Desk;
+pub use explain::{Credential, Explanation, LimitLeft, Question, explain};
 pub use finish::{DENIALS, OUTCOMES};
 pub use options::Options;
 pub use run::{Gateway, StartError, start};

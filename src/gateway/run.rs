@@ -183,7 +183,7 @@ fn premature_end(what: &str, ended: Result<io::Result<Infallible>, tokio::task::
     io::Error::other(format!("{what} ended: {why}"))
 }
 
-/// Looks at deadlines at every tick, and at idle connections to upstreams at every tenth.
+/// Looks at deadlines at every tick, for revoked keys at every fifth, and at idle connections to upstreams at every tenth.
 async fn tick(thread: Rc<Thread>) -> io::Result<Infallible> {
     let mut interval = tokio::time::interval(TICK);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -192,6 +192,9 @@ async fn tick(thread: Rc<Thread>) -> io::Result<Infallible> {
         interval.tick().await;
         thread.wheel.tick();
         count = count.wrapping_add(1);
+        if count.is_multiple_of(5) {
+            thread.notice_revocations();
+        }
         if count.is_multiple_of(10) {
             thread.sweep();
         }

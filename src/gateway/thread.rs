@@ -39,6 +39,7 @@ pub(super) struct Thread {
     seen_generation: Cell<u64>,
     random: Cell<u64>,
     draining: Cell<bool>,
+    seen_revocations: Cell<u64>,
     date: RefCell<Date>,
     /// Lets so many clients at once be told that the gateway is full.
     pub(super) turnstile: Arc<Semaphore>,
@@ -77,6 +78,7 @@ impl Thread {
             seen_generation: Cell::new(seen_generation),
             random: Cell::new(seed | 1),
             draining: Cell::new(false),
+            seen_revocations: Cell::new(shared.catalog.keys().revocations()),
             date: RefCell::default(),
             turnstile: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
             tasks: Cell::new(0),
@@ -137,6 +139,19 @@ impl Thread {
     pub(super) fn drain(&self) {
         self.draining.set(true);
         self.wheel.wake_all();
+    }
+
+    /// Wakes all connections if a key has been revoked, so that running answers of that key end.
+    pub(super) fn notice_revocations(&self) {
+        let revocations = self.shared.catalog.keys().revocations();
+        if self.seen_revocations.replace(revocations) != revocations {
+            self.wheel.wake_all();
+        }
+    }
+
+    /// Moves, once this thread has noticed it, with each key that is revoked.
+    pub(super) fn revocations(&self) -> u64 {
+        self.seen_revocations.get()
     }
 
     /// Closes idle connections to upstreams that are dead or old.

@@ -10,7 +10,7 @@ mod terms;
 use std::time::Duration;
 
 pub use state::State;
-pub use take::{carry_over, peek, take};
+pub use take::{carry_over, peek, probe, take};
 pub use terms::{Limit, LimitError};
 
 /// The most limits that a plan can have.

@@ -40,6 +40,14 @@ pub fn peek(limits: &[Limit], state: &State, now: Instant) -> Allowance {
     })
 }
 
+/// What [`take`] would say, without taking anything.
+pub fn probe(limits: &[Limit], state: &State, cost: u64, now: Instant) -> Result<Allowance, Refused> {
+    match Survey::of(limits, state, now).refusal(limits, cost) {
+        Some(refused) => Err(refused),
+        None => Ok(peek(limits, state, now)),
+    }
+}
+
 /// Takes what a key has used of the limits of one plan along to those of another, by the number of requests.
 ///
 /// Each limit goes on from the one with its name, or else from the one that had its cell. A cell that the old plan did not

@@ -5,12 +5,12 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use rustix::process::Signal;
 
-use crate::harness::{ALICE, BOB, Gateway, Settings, Upstream, digest_of, get, keyless, wait_for};
+use crate::harness::{ALICE, BOB, Client, Gateway, Head, Settings, Upstream, digest_of, get, keyless, wait_for};
 
 fn as_bob() -> String {
     keyless("GET", "/", &[&format!("X-API-Key: {}", BOB.secret)])
@@ -142,6 +142,59 @@ fn a_running_request_ends_well_though_its_route_and_upstream_are_gone() {
     release.send(()).unwrap();
     assert_eq!(client.read_response().expect(200).text(), "done");
     client.ask(get("/v2", &[])).expect(200);
+}
+
+/// Answers with a first event, and with a second one when it is let go on.
+fn two_events(go_on: &Arc<AtomicBool>) -> Upstream {
+    let go_on = Arc::clone(go_on);
+    Upstream::start(move |connection| {
+        connection.request()?;
+        connection.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n")?;
+        wait_for("leave to go on", || go_on.load(Ordering::Relaxed));
+        connection.write(b"data: 2\n\n")?;
+        connection.wait_closed()
+    })
+}
+
+fn first_event(client: &mut Client, request: impl AsRef<[u8]>) -> Head {
+    client.send(request);
+    let head = client.read_head();
+    assert_eq!(client.read_streamed(&head, 9), b"data: 1\n\n");
+    head
+}
+
+#[test]
+fn running_answers_of_a_revoked_key_end_and_others_go_on() {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let upstream = two_events(&go_on);
+    let settings = Settings::before(&upstream).key(BOB, &[]);
+    let gateway = settings.start();
+    let (mut alice, mut bob) = (gateway.client(), gateway.client());
+    let head = first_event(&mut alice, get("/", &[]));
+    first_event(&mut bob, as_bob());
+    gateway.reload(&settings.clone().revoke("key_bob"));
+    assert!(bob.is_closed());
+    go_on.store(true, Ordering::Relaxed);
+    assert_eq!(alice.read_streamed(&head, 9), b"data: 2\n\n");
+    gateway.ask(as_bob()).expect_problem(401, "key_invalid");
+}
+
+#[test]
+fn running_answers_of_a_revoked_key_may_finish_if_the_operator_says_so() {
+    let go_on = Arc::new(AtomicBool::new(false));
+    let upstream = two_events(&go_on);
+    let settings = Settings::before(&upstream).key(BOB, &[]).top("on_revocation: finish");
+    let gateway = settings.start();
+    let mut bob = gateway.client();
+    let head = first_event(&mut bob, as_bob());
+    gateway.reload(&settings.clone().revoke("key_bob"));
+    gateway.ask(as_bob()).expect_problem(401, "key_invalid");
+    // Longer than it takes to end those that end.
+    let uptime_s = || gateway.status()["uptime_seconds"].as_u64().unwrap();
+    let revoked_s = uptime_s();
+    wait_for("more than a second", || uptime_s() >= revoked_s + 2);
+    go_on.store(true, Ordering::Relaxed);
+    assert_eq!(bob.read_streamed(&head, 9), b"data: 2\n\n");
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicUsize;
 
+use super::unreadable::Unreadable;
 use super::*;
 use proptest::prelude::prop_assert;
 
 use crate::key::StoredDigest;
 use crate::store::{
-    Action, Actor, AuditRow, Change, Commit, CommitError, Event, Expect, Filter, MemoryStore, Origin, Replay, Revision,
-    Role, Store, StoreError, StoredSecret, Token, Verdict,
+    Action, Actor, Change, Commit, CommitError, Expect, MemoryStore, Origin, Revision, Role, Store, StoreError,
+    StoredSecret, Token,
 };
 
 const BEGIN: Timestamp = Timestamp::from_unix_ms(1_782_907_200_000);
@@ -313,64 +314,6 @@ fn uses_are_noted_in_the_store() {
     follower.note_uses().unwrap();
     let (_, key) = follower.store().key(&"s".parse().unwrap()).unwrap().unwrap();
     assert_eq!(key.secrets[0].last_used.map(Timestamp::as_unix_s), Some(now.as_unix_s()));
-}
-
-/// A store whose changes cannot be read so many times.
-struct Unreadable {
-    inner: MemoryStore,
-    failures: AtomicUsize,
-}
-
-impl Store for Unreadable {
-    fn commit_all(&self, commits: Vec<Commit>) -> Result<Vec<Revision>, CommitError> {
-        self.inner.commit_all(commits)
-    }
-    fn record_event(&self, event: Event) -> Result<(), StoreError> {
-        self.inner.record_event(event)
-    }
-    fn note_used(&self, used: &[(Digest, Timestamp)]) -> Result<(), StoreError> {
-        self.inner.note_used(used)
-    }
-    fn revision(&self) -> Revision {
-        self.inner.revision()
-    }
-    fn load(&self, each: &mut dyn FnMut(Revision, crate::store::Record)) -> Result<Revision, StoreError> {
-        self.inner.load(each)
-    }
-    fn changes_since(
-        &self,
-        revision: Revision,
-        each: &mut dyn FnMut(Revision, crate::store::Record),
-    ) -> Result<Option<Revision>, StoreError> {
-        let one_less = |left: usize| left.checked_sub(1);
-        match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
-            Ok(_) => Err(StoreError::Closed),
-            Err(_) => self.inner.changes_since(revision, each),
-        }
-    }
-    fn key(&self, id: &KeyId) -> Result<Option<(Revision, StoredKey)>, StoreError> {
-        self.inner.key(id)
-    }
-    fn keys(
-        &self,
-        filter: &Filter,
-        after: Option<&KeyId>,
-        limit: usize,
-    ) -> Result<Vec<(Revision, StoredKey)>, StoreError> {
-        self.inner.keys(filter, after, limit)
-    }
-    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
-        self.inner.tokens()
-    }
-    fn replay(&self, token: &crate::key::TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.inner.replay(token, key, now)
-    }
-    fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
-        self.inner.audit(after, limit)
-    }
-    fn verify_audit(&self) -> Result<Verdict, StoreError> {
-        self.inner.verify_audit()
-    }
 }
 
 #[test]

@@ -42,6 +42,7 @@ pub(super) fn settings<'n>(
     }
     let gateway = server::gateway(root, problems);
     let operations = server::operations(root);
+    let (admin, data_dir) = server::admin(root, outside, problems);
     let telemetry = server::telemetry(root, outside);
     let hasher = wire::hasher(root, outside, problems);
     let wire = wire::wire(root, hasher.clone(), problems);
@@ -57,5 +58,5 @@ pub(super) fn settings<'n>(
 
     let default_plan = root.parsed("default_plan");
     let rules = RuleSet { routes, plans, upstreams, default_plan, wire: wire? };
-    Some(Settings { gateway: gateway?, operations, telemetry: telemetry?, rules, keys })
+    Some(Settings { gateway: gateway?, operations, admin, data_dir, telemetry: telemetry?, rules, keys })
 }

@@ -5,10 +5,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use super::Outside;
-use crate::config::fields::{LISTENER, LOG_FILE, LOGS, OPERATIONS};
-use crate::config::node::Scalar;
+use crate::config::Admin;
+use crate::config::fields::{ADMIN, LISTENER, LOG_FILE, LOGS, OPERATIONS};
+use crate::config::node::{Node, Scalar};
 use crate::config::problem::{Mark, Problems};
 use crate::config::reader::Reader;
 use crate::telemetry::{AccessLogOptions, LogFormat, LogOutput};
@@ -32,6 +34,35 @@ pub(super) fn gateway(root: Reader<'_>, problems: &mut Problems) -> Option<gatew
 pub(super) fn operations(root: Reader<'_>) -> Option<operations::Options> {
     let address = root.object("operations", OPERATIONS).parsed("address")?;
     Some(operations::Options { address })
+}
+
+/// The admin API, and where the store is.
+pub(super) fn admin(
+    root: Reader<'_>,
+    outside: &Outside<'_>,
+    problems: &mut Problems,
+) -> (Option<Admin>, Option<PathBuf>) {
+    let place = |node: Option<&Node<'_>>| node.and_then(|node| Some(outside.path(node.at, node.text()?)));
+    let data_dir = place(root.node("data_dir"));
+    let Some(node) = root.node("admin") else { return (None, data_dir) };
+    let data_dir = data_dir.unwrap_or_else(|| outside.path(node.at, DATA_DIR));
+    let reader = root.object("admin", ADMIN);
+    let token_files = match reader.node("token_files") {
+        Some(files) => files.items().iter().filter_map(|file| place(Some(file))).collect(),
+        None => vec![data_dir.join(TOKEN_FILE)],
+    };
+    let admin = reader.parsed::<SocketAddr>("address").map(|address| Admin { address, token_files });
+    if let Some(Admin { address, .. }) = &admin
+        && !address.ip().is_loopback()
+        && reader.switch("allow_insecure") == Some(false)
+    {
+        problems.error(
+            reader.at("address"),
+            format!("`admin.address` {address} can be reached by others, and tokens would pass in clear"),
+            "use a loopback address such as 127.0.0.1:9180 behind a TLS proxy, or say `allow_insecure: true`",
+        );
+    }
+    (admin, Some(data_dir))
 }
 
 pub(super) fn telemetry(root: Reader<'_>, outside: &Outside<'_>) -> Option<telemetry::Options> {
@@ -60,8 +91,12 @@ fn addresses(root: Reader<'_>) -> Vec<(SocketAddr, Mark)> {
 fn note_shared_addresses(listeners: &[(SocketAddr, Mark)], root: Reader<'_>, problems: &mut Problems) {
     let operations = root.object("operations", OPERATIONS);
     let operations = operations.parsed::<SocketAddr>("address").map(|address| (address, operations.at("address")));
+    let admin = root.object("admin", ADMIN);
+    let admin = admin.parsed::<SocketAddr>("address").map(|address| (address, admin.at("address")));
     let mut taken: HashMap<SocketAddr, Mark> = HashMap::new();
-    for (address, at) in listeners.iter().copied().chain(operations).filter(|(address, _)| address.port() != 0) {
+    for (address, at) in
+        listeners.iter().copied().chain(operations).chain(admin).filter(|(address, _)| address.port() != 0)
+    {
         match taken.get(&address) {
             Some(other) => problems.conflict(
                 at,
@@ -73,3 +108,8 @@ fn note_shared_addresses(listeners: &[(SocketAddr, Mark)], root: Reader<'_>, pro
         }
     }
 }
+
+/// Beside the file, if it does not say another place.
+const DATA_DIR: &str = "./data";
+/// In the data folder, if the file does not say another place.
+const TOKEN_FILE: &str = "admin.token";

@@ -42,6 +42,7 @@ pub(super) fn wire(root: Reader<'_>, hasher: Option<Hasher>, problems: &mut Prob
         },
         allow_underscores: root.object("headers", HEADERS).switch("allow_underscores")?,
         via: root.switch("via")?,
+        ends_revoked: root.text("on_revocation")? == "end",
         flood_guard: flood_guard(root),
     })
 }

@@ -20,7 +20,7 @@ mod wire;
 pub(crate) use client::{Client, Response};
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::{ACME, ALICE, BOB, CAROL, DAVE, digest_of, mistyped};
-pub(crate) use message::latin1;
+pub(crate) use message::{Head, latin1};
 pub(crate) use pattern::{Checker, Pattern};
 pub(crate) use process::{Process, run, run_in, run_with_input};
 pub(crate) use requests::{get, keyless, post};

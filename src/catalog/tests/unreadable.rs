@@ -1,0 +1,68 @@
+//! A store that cannot be read for a while.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::key::{Digest, KeyId, TokenId};
+use crate::store::{
+    AuditRow, Commit, CommitError, Event, Filter, MemoryStore, Record, Replay, Revision, Store, StoreError, StoredKey,
+    Token, Verdict,
+};
+use crate::time::Timestamp;
+
+/// A store whose changes cannot be read so many times.
+pub(super) struct Unreadable {
+    pub(super) inner: MemoryStore,
+    pub(super) failures: AtomicUsize,
+}
+
+impl Store for Unreadable {
+    fn commit_all(&self, commits: Vec<Commit>) -> Result<Vec<Revision>, CommitError> {
+        self.inner.commit_all(commits)
+    }
+    fn record_event(&self, event: Event) -> Result<(), StoreError> {
+        self.inner.record_event(event)
+    }
+    fn note_used(&self, used: &[(Digest, Timestamp)]) -> Result<(), StoreError> {
+        self.inner.note_used(used)
+    }
+    fn revision(&self) -> Revision {
+        self.inner.revision()
+    }
+    fn load(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<Revision, StoreError> {
+        self.inner.load(each)
+    }
+    fn changes_since(
+        &self,
+        revision: Revision,
+        each: &mut dyn FnMut(Revision, Record),
+    ) -> Result<Option<Revision>, StoreError> {
+        let one_less = |left: usize| left.checked_sub(1);
+        match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+            Ok(_) => Err(StoreError::Closed),
+            Err(_) => self.inner.changes_since(revision, each),
+        }
+    }
+    fn key(&self, id: &KeyId) -> Result<Option<(Revision, StoredKey)>, StoreError> {
+        self.inner.key(id)
+    }
+    fn keys(
+        &self,
+        filter: &Filter,
+        after: Option<&KeyId>,
+        limit: usize,
+    ) -> Result<Vec<(Revision, StoredKey)>, StoreError> {
+        self.inner.keys(filter, after, limit)
+    }
+    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
+        self.inner.tokens()
+    }
+    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.inner.replay(token, key, now)
+    }
+    fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
+        self.inner.audit(after, limit)
+    }
+    fn verify_audit(&self) -> Result<Verdict, StoreError> {
+        self.inner.verify_audit()
+    }
+}
