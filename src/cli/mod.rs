@@ -4,6 +4,11 @@
 
 mod check;
 mod healthcheck;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "the commands that use it are built at the same time")
+)]
+mod import;
 mod keys;
 mod quickstart;
 mod serve;

@@ -33,7 +33,7 @@ const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
 const DOORS: [(&str, &[&str]); 7] = [
     ("axum", &["admin", "console", "operations"]),
     ("rusqlite", &["store"]),
-    ("serde_saphyr", &["config"]),
+    ("serde_saphyr", &["config", "cli"]),
     ("hyper", &["gateway", "upstream"]),
     ("httparse", &["http1"]),
     ("clap", &["cli"]),
