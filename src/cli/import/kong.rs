@@ -17,7 +17,7 @@ pub(super) fn rows(root: &Node<'_>) -> Result<Vec<Row>, FileError> {
     let mut rows = Rows::default();
     let mut known = HashMap::new();
     for (i, consumer) in root.items_of("consumers").iter().enumerate() {
-        for handle in ["username", "id", "custom_id"].into_iter().filter_map(|field| consumer.text_of(field)) {
+        for handle in ["username", "id"].into_iter().filter_map(|field| consumer.text_of(field)) {
             known.entry(handle).or_insert(consumer);
         }
         let origin = format!("consumers[{i}].");
@@ -43,7 +43,7 @@ fn for_each_credential<'n, 's>(holder: &'n Node<'s>, mut each: impl FnMut(&'n No
 
 /// The consumer that a credential names: its name or id, or a mapping with one of them.
 fn reference<'n>(node: &'n Node<'_>) -> Option<&'n str> {
-    node.text().or_else(|| ["id", "username", "custom_id"].into_iter().find_map(|field| node.text_of(field)))
+    node.text().or_else(|| ["id", "username"].into_iter().find_map(|field| node.text_of(field)))
 }
 
 fn push(rows: &mut Rows, credential: &Node<'_>, origin: &str, what: Option<&'static str>, consumer: Option<&Node<'_>>) {

@@ -69,7 +69,8 @@ fn source(words: &[Word]) -> Option<Source> {
         });
     }
     let bare = variable[1..].trim_start_matches('{').trim_end_matches('}');
-    let is_key = || KEY_WORDS.iter().any(|word| bare.contains(word));
+    let bare = bare.to_ascii_lowercase();
+    let is_key = || bare.split('_').any(|part| KEY_WORDS.iter().any(|word| part.ends_with(word)));
     Some(match bare.split_once('_') {
         Some(("http", "authorization")) => Source::Authorization,
         Some(("http" | "arg" | "cookie", _)) if is_key() => Source::Key,
@@ -299,9 +300,9 @@ const WORD_BYTES: usize = 320;
 const BEARER: &str = "Bearer ";
 /// Values that say no more than that the secret is good.
 const YES: [&str; 6] = ["1", "true", "yes", "ok", "on", "allow"];
-/// What is in the names of fields, arguments and cookies that have keys. A map over anything else could make a key of
+/// How words in the names of fields, arguments and cookies that have keys end. A map over anything else could make a key of
 /// `v1` or of the name of a backend.
-const KEY_WORDS: [&str; 6] = ["key", "token", "auth", "secret", "credential", "bearer"];
+const KEY_WORDS: [&str; 7] = ["key", "token", "auth", "authorization", "secret", "credential", "bearer"];
 /// Fields that maps often look at and that have no keys.
 const OTHER_FIELDS: [&str; 20] = [
     "upgrade",

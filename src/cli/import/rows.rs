@@ -87,7 +87,7 @@ fn reveals(text: &str, secret: &str) -> bool {
 }
 
 /// A text of the file as it may be printed: short and without characters that could move a terminal's cursor.
-pub(super) fn shown(text: &str) -> String {
+fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use crate::time::Timestamp;
 
 use super::reason::{FieldProblem, FileError, Hash, Reason};
-use super::rows::{Found, Rows, name, shown};
+use super::rows::{Found, Rows, name};
 use super::{Candidate, Kind, Material, Row, material};
 
 /// The rows of a file.
@@ -36,7 +36,9 @@ pub(super) fn rows(text: &str) -> Result<Vec<Row>, FileError> {
 /// Whether the first line is a header of such a table: then it has at least a name or an owner, and something to check.
 pub(super) fn has_header(text: &str) -> bool {
     let first = text.lines().next().unwrap_or_default();
-    let known = |wanted: &[Column]| first.split(',').filter_map(column).any(|column| wanted.contains(&column));
+    let known = |wanted: &[Column]| {
+        first.split(',').map(|cell| cell.trim_matches('"')).filter_map(column).any(|column| wanted.contains(&column))
+    };
     known(&[Column::Name, Column::Owner]) && known(&[Column::Secret, Column::Digest, Column::Sha256])
 }
 
@@ -71,7 +73,9 @@ fn columns(header: &Record<'_>) -> Result<Vec<Column>, FileError> {
     }
     if found.contains(&None) {
         let unknown = found.iter().zip(&header.cells).enumerate().filter(|(_, (column, _))| column.is_none());
-        let names: Vec<String> = unknown.map(|(i, (_, cell))| column_shown(i, cell.as_str())).collect();
+        let is_header = found.iter().flatten().any(has_secrets);
+        let shown = |i, cell: &Cell<'_>| if is_header { column_name(i, cell.as_str()) } else { column_number(i) };
+        let names: Vec<String> = unknown.map(|(i, (_, cell))| shown(i, cell)).collect();
         return Err(FileError::UnknownColumns { names: names.join(", "), columns: known() });
     }
     let columns: Vec<Column> = found.into_iter().flatten().collect();
@@ -79,17 +83,23 @@ fn columns(header: &Record<'_>) -> Result<Vec<Column>, FileError> {
     if let Some((name, _)) = twice {
         return Err(FileError::ColumnTwice(name));
     }
-    let has_secrets =
-        |column: &Column| matches!(column, Column::Secret | Column::Digest | Column::Sha256 | Column::Hash(_));
     if columns.iter().any(has_secrets) { Ok(columns) } else { Err(FileError::NoSecretColumn) }
 }
 
+const fn has_secrets(column: &Column) -> bool {
+    matches!(column, Column::Secret | Column::Digest | Column::Sha256 | Column::Hash(_))
+}
+
 /// An unknown column by its name if that looks like one: in a file without a header it may be a secret.
-fn column_shown(index: usize, name: &str) -> String {
+fn column_name(index: usize, name: &str) -> String {
     let name = name.trim();
     let is_word = |c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '-' | ' ');
     let is_name = (1..=NAME_CHARS).contains(&name.len()) && name.chars().all(is_word);
-    if is_name { format!("`{}`", shown(name)) } else { format!("number {}", index + 1) }
+    if is_name { format!("`{name}`") } else { column_number(index) }
+}
+
+fn column_number(index: usize) -> String {
+    format!("number {}", index + 1)
 }
 
 /// A row by its columns.

@@ -193,6 +193,8 @@ fn the_header_of_a_table_must_be_known() {
     let error = |text: &str| read(Kind::Csv, text).unwrap_err();
     let FileError::UnknownColumns { names, .. } = error("name,secret,colour,k3y9\na,b,c,d\n") else { panic!() };
     assert_eq!(names, "`colour`, number 4");
+    let FileError::UnknownColumns { names, .. } = error("Zkqwertyuiop,disabled\n") else { panic!() };
+    assert_eq!(names, "number 1");
     assert!(matches!(error("acme,Zk3vVw9QeRt7YuIo\n"), FileError::NoHeader { .. }));
     assert!(matches!(error("name;secret\na;b\n"), FileError::NoHeader { .. }));
     assert_eq!(error("name,secret,Name\n"), FileError::ColumnTwice("name"));
@@ -341,10 +343,32 @@ fn reasons_read_as_sentences() {
 }
 
 #[test]
-fn a_large_table_takes_time_in_proportion() {
-    let mut text = "owner,secret\n".to_owned();
-    (0..50_000).for_each(|n| text.push_str(&format!("owner-{n},secret-{n}\n")));
-    assert_eq!(sent(&read(Kind::Csv, &text).unwrap()).len(), 50_000);
+fn large_files_are_read_whole() {
+    let (mut table, mut tree) = ("owner,secret\n".to_owned(), "consumers:\n".to_owned());
+    for n in 0..30_000 {
+        table.push_str(&format!("owner-{n},secret-{n}\n"));
+        tree.push_str(&format!("- username: owner-{n}\n  keyauth_credentials:\n  - key: secret-{n}\n"));
+    }
+    for (kind, text) in [(Kind::Csv, table), (Kind::Kong, tree)] {
+        let rows = read(kind, &text).unwrap();
+        assert_eq!(sent(&rows).last().unwrap().1["secret"], "secret-29999");
+        assert_eq!(rows.len(), 30_000);
+    }
+}
+
+#[test]
+fn only_maps_over_something_named_like_a_key_are_taken() {
+    let check = |variable: &str, taken: bool| {
+        let rows = read(Kind::Nginx, &format!("map {variable} $c {{ some-secret acme; }}")).unwrap();
+        assert_eq!(rows[0].outcome.is_ok(), taken, "{variable}");
+    };
+    for variable in ["$http_x_api_key", "$http_apikey", "${arg_apiKey}", "$cookie_auth_token", "$http_authorization"] {
+        check(variable, true);
+    }
+    for variable in ["$http_x_api_version", "$arg_keyword", "$cookie_session", "$http_author", "$http_x_key$arg_key"] {
+        check(variable, false);
+    }
+    assert_eq!(read(Kind::Nginx, "map $http_user_agent $c { a b; }").unwrap_err(), FileError::Nothing(Kind::Nginx));
 }
 
 /// Arbitrary text, and text out of the pieces that the formats are made of.
