@@ -1,8 +1,13 @@
 //! The command line: arguments in, exit code out. Data goes to standard output, words to standard error.
 //!
-//! Exit codes: 0 done, 1 failed, 2 wrong usage or an invalid file, 6 gateway not reachable.
+//! Exit codes: 0 done, 1 failed, 2 wrong usage or an invalid file, 3 not found, 4 refused, 5 conflict, 6 gateway not reachable.
 
+mod audit;
+mod call;
 mod check;
+mod client;
+mod explain;
+mod failure;
 mod healthcheck;
 #[cfg_attr(
     not(test),
@@ -10,9 +15,17 @@ mod healthcheck;
 )]
 mod import;
 mod keys;
+mod problem;
 mod quickstart;
+mod reveal;
+mod secret_input;
 mod serve;
+mod status;
+mod store;
+mod table;
 mod terminal;
+mod tokens;
+mod when;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,6 +34,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::app::Companion;
 
+use failure::Failure;
 use terminal::{print, say};
 
 /// A reverse-proxy authentication gateway: API keys, limits and identity in front of HTTP backends.
@@ -41,9 +55,21 @@ enum Command {
     Check(check::Arguments),
     /// Print the JSON Schema of the configuration file
     Schema,
-    /// Make keys, and digests of keys
+    /// Make, list, change and revoke keys
+    Keys(keys::Arguments),
+    /// Tell what would become of a request, and why
+    Explain(explain::Arguments),
+    /// Make, list and revoke the tokens of the admin API
+    Tokens(tokens::Arguments),
+    /// Print who changed what
+    Audit(audit::Arguments),
+    /// Check, copy and look into a store's file
     #[command(subcommand)]
-    Keys(keys::Command),
+    Store(store::Command),
+    /// Print how a running gateway is
+    Status(status::Arguments),
+    /// Have a running gateway read its configuration again
+    Reload(status::Arguments),
     /// Ask a running gateway whether it is ready, for containers
     Healthcheck(healthcheck::Arguments),
     /// Print a completion script
@@ -67,6 +93,9 @@ enum Exit {
     Done,
     Failed,
     Invalid,
+    NotFound,
+    Refused,
+    Conflict,
     NotReachable,
 }
 
@@ -76,13 +105,16 @@ pub fn main() -> ExitCode {
         Ok(exit) => exit,
         Err(error) => {
             say(&format!("keygate: {error:#}"));
-            Exit::Failed
+            Failure::exit_of(&error)
         }
     };
     ExitCode::from(match exit {
         Exit::Done => 0,
         Exit::Failed => 1,
         Exit::Invalid => 2,
+        Exit::NotFound => 3,
+        Exit::Refused => 4,
+        Exit::Conflict => 5,
         Exit::NotReachable => 6,
     })
 }
@@ -93,7 +125,13 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Serve(file) => serve::run(&file.config, Companion::None, |_| {}),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema => print(&format!("{:#}\n", crate::config::schema())),
-        Command::Keys(command) => keys::run(command),
+        Command::Keys(arguments) => keys::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Tokens(arguments) => tokens::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
+        Command::Store(command) => store::run(&command),
+        Command::Status(arguments) => status::status(&arguments),
+        Command::Reload(arguments) => status::reload(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Completions { shell } => completions(shell),
     }

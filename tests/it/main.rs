@@ -8,6 +8,8 @@
 
 mod bodies;
 mod cli;
+mod cli_client;
+mod cli_store;
 mod concurrency;
 mod config;
 mod credentials;

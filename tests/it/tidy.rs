@@ -30,7 +30,7 @@ const FORBIDDEN: [(&str, &[&str]); 3] =
 const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
 
 /// Packages that come in through certain modules only.
-const DOORS: [(&str, &[&str]); 7] = [
+const DOORS: [(&str, &[&str]); 8] = [
     ("axum", &["admin", "console", "operations"]),
     ("rusqlite", &["store"]),
     ("serde_saphyr", &["config", "cli"]),
@@ -38,6 +38,7 @@ const DOORS: [(&str, &[&str]); 7] = [
     ("httparse", &["http1"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
+    ("ureq", &["cli"]),
 ];
 
 /// Modules that do no I/O and know no framework.

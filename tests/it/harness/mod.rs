@@ -3,6 +3,7 @@
 //! Nothing here knows a rule of the gateway; the rules stand in the test files. Clients and upstreams speak bytes, because a
 //! client library hides what matters. All waiting is [`wait_for`] on a condition with a deadline.
 
+mod admin;
 mod client;
 mod gateway;
 mod keys;
@@ -13,18 +14,21 @@ mod process;
 mod requests;
 mod selftest;
 mod settings;
+mod terminal;
 mod upstream;
 mod wait;
 mod wire;
 
+pub(crate) use admin::{Admin, Ran, Reply, TOKEN};
 pub(crate) use client::{Client, Response};
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::{ACME, ALICE, BOB, CAROL, DAVE, digest_of, mistyped};
 pub(crate) use message::{Head, latin1};
 pub(crate) use pattern::{Checker, Pattern};
-pub(crate) use process::{Process, run, run_in, run_with_input};
+pub(crate) use process::{Process, command, run, run_in, run_with_input};
 pub(crate) use requests::{get, keyless, post};
 pub(crate) use settings::Settings;
+pub(crate) use terminal::run_on_terminal;
 pub(crate) use upstream::{Connection, Request, Step, Upstream};
 pub(crate) use wait::{DEADLINE, wait_for, wait_until};
 pub(crate) use wire::Broken;

@@ -39,7 +39,8 @@ impl Process {
         Self { child, stdout: Arc::default(), stderr }
     }
 
-    fn spawn(command: &mut Command) -> Self {
+    /// Starts a command.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
         let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("keygate starts");
         let stdout = capture(child.stdout.take().unwrap());
@@ -103,8 +104,19 @@ pub(crate) fn run_in<A: AsRef<OsStr>>(folder: &Path, arguments: &[A]) -> Output 
 
 /// Runs keygate to its end with something on its standard input.
 pub(crate) fn run_with_input<A: AsRef<OsStr>>(arguments: &[A], input: &str) -> Output {
+    run_command(&mut command(arguments), input)
+}
+
+/// keygate with these arguments, not started yet.
+pub(crate) fn command<A: AsRef<OsStr>>(arguments: &[A]) -> Command {
     let mut command = Command::new(BINARY);
-    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.args(arguments);
+    command
+}
+
+/// Runs a command to its end with something on its standard input.
+pub(crate) fn run_command(command: &mut Command, input: &str) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("keygate runs");
     let mut stdin = child.stdin.take().unwrap();
     let _ = stdin.write_all(input.as_bytes());

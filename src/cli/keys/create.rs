@@ -1,0 +1,112 @@
+//! `keygate keys create`: a key in a running gateway; `offline` makes one without.
+
+use ipnet::IpNet;
+use serde_json::{Map, Value, json};
+
+use super::offline::Hashing;
+use super::{COLUMNS, Key};
+use crate::cli::call::Call;
+use crate::cli::client::Client;
+use crate::cli::reveal::{Made, Reveal, print_secret};
+use crate::cli::when::{When, when};
+use crate::cli::{Exit, Failure};
+use crate::key::{Form, Name, Scope};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// What the key is for
+    #[arg(long)]
+    pub(super) name: String,
+    /// Whom it belongs to
+    #[arg(long)]
+    pub(super) owner: Option<Name>,
+    /// The plan it is on
+    #[arg(long)]
+    pub(super) plan: Option<Name>,
+    /// What it may ask for; may be given more than once
+    #[arg(long = "scope", value_name = "SCOPE")]
+    pub(super) scopes: Vec<Scope>,
+    /// A client network that it works from, `10.0.0.0/8`; may be given more than once
+    #[arg(long = "network", value_name = "NETWORK")]
+    pub(super) networks: Vec<IpNet>,
+    /// How long it is valid, `90d`, or until when
+    #[arg(long, value_parser = when)]
+    pub(super) expires: Option<When>,
+    /// From when on it is valid: a time, or a while from now
+    #[arg(long, value_name = "TIME", value_parser = when)]
+    pub(super) not_before: Option<When>,
+    /// The environment in its printed form
+    #[arg(long, default_value = "live", value_parser = environment)]
+    pub(super) env: String,
+    /// Make it here and now; the configuration gets only the digest
+    #[arg(long)]
+    pub(super) offline: bool,
+    /// How it is printed: `yaml` only offline (and the default there)
+    #[arg(long)]
+    pub(super) output: Option<Output>,
+    #[command(flatten)]
+    pub(super) hashing: Hashing,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(super) enum Output {
+    /// With all that is known of it; what a terminal gets
+    Table,
+    Json,
+    Csv,
+    /// The secret alone; what is no terminal gets
+    Secret,
+    Yaml,
+}
+
+impl Arguments {
+    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+        let reveal = self.reveal()?;
+        if self.hashing.is_given() {
+            return Err(Failure::usage("--config and --pepper are of use only with --offline").into());
+        }
+        let answer = client.send(&Call::post_json("/v1/keys", &self.body()).once()?)?;
+        let made = Made::<Key> { part: "key", columns: &COLUMNS, remedy: "rotate or revoke it" };
+        print_secret(&answer, reveal, &made)
+    }
+
+    fn reveal(&self) -> Result<Option<Reveal>, Failure> {
+        let reveal = |output| match output {
+            Output::Table => Ok(Reveal::Table),
+            Output::Json => Ok(Reveal::Json),
+            Output::Csv => Ok(Reveal::Csv),
+            Output::Secret => Ok(Reveal::Secret),
+            Output::Yaml => Err(Failure::usage("yaml is what goes into a configuration: add --offline")),
+        };
+        self.output.map(reveal).transpose()
+    }
+
+    fn body(&self) -> Value {
+        let mut body = Map::new();
+        body.insert("name".to_owned(), json!(self.name));
+        let texts = [
+            ("owner", self.owner.as_ref().map(ToString::to_string)),
+            ("plan", self.plan.as_ref().map(ToString::to_string)),
+            ("expires", self.expires.as_ref().map(When::wire)),
+            ("not_before", self.not_before.as_ref().and_then(When::at).map(|at| at.to_string())),
+        ];
+        body.extend(texts.into_iter().filter_map(|(name, text)| Some((name.to_owned(), json!(text?)))));
+        for (name, list) in [("scopes", texts_of(&self.scopes)), ("networks", texts_of(&self.networks))] {
+            if !list.is_empty() {
+                body.insert(name.to_owned(), list.into());
+            }
+        }
+        body.insert("env".to_owned(), json!(self.env));
+        body.into()
+    }
+}
+
+/// Each as it is written.
+pub(super) fn texts_of<T: ToString>(list: &[T]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
+}
+
+/// The environment in a printed key: `[a-z][a-z0-9]{1,7}`.
+fn environment(text: &str) -> Result<String, String> {
+    Form::default().generate(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,80 @@
+//! `keygate keys`: keys of a running gateway through its admin API; making keys and digests without one.
+
+mod columns;
+mod create;
+mod list;
+mod offline;
+mod rotate;
+mod states;
+mod update;
+mod verify;
+
+use crate::key::{Form, KeyId};
+
+use super::client::Connection;
+use super::{Exit, Failure};
+
+use columns::{COLUMNS, Key};
+
+pub(super) use offline::Made;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make a key; its secret is shown only then
+    Create(create::Arguments),
+    /// List keys in the order of their ids
+    List(list::List),
+    /// Show a key
+    Show(list::Show),
+    /// Change what a key may do
+    Update(update::Arguments),
+    /// Refuse keys until they are enabled again
+    Disable(states::Ids),
+    /// Let disabled keys in again
+    Enable(states::Ids),
+    /// Refuse keys for ever
+    Revoke(states::Revoke),
+    /// Give a key a new secret; the old one works on for a while
+    Rotate(rotate::Arguments),
+    /// Tell what would become of a request with the secret on standard input
+    Verify(verify::Arguments),
+    /// Print the digest of the secret on standard input; asks no gateway
+    Hash(offline::Hash),
+}
+
+pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
+    let open = || arguments.connection.open();
+    match &arguments.command {
+        Command::Create(create) if create.offline => offline::create(create),
+        Command::Create(create) => create.run(&open()?),
+        Command::List(list) => list.run(&open()?),
+        Command::Show(show) => show.run(&open()?),
+        Command::Update(update) => update.run(&open()?),
+        Command::Disable(ids) => ids.run("disable", &open()?),
+        Command::Enable(ids) => ids.run("enable", &open()?),
+        Command::Revoke(revoke) => revoke.run(&open()?),
+        Command::Rotate(rotate) => rotate.run(&open()?),
+        Command::Verify(verify) => verify.run(&open()?),
+        Command::Hash(hash) => hash.run(),
+    }
+}
+
+/// Where a key is in the API. What looks like a secret is not sent: addresses end up in logs.
+pub(super) fn path_of(id: &KeyId) -> Result<String, Failure> {
+    let text = id.as_str();
+    if Form::default().is_of_brand(text.as_bytes()) && text.len() >= SECRET_LIKE_BYTES {
+        return Err(Failure::usage("this looks like a secret, and was not sent: a key is named by its id, key_…"));
+    }
+    Ok(format!("/v1/keys/{text}"))
+}
+
+/// Shorter is no secret of ours.
+const SECRET_LIKE_BYTES: usize = 40;
