@@ -7,9 +7,11 @@ use zeroize::Zeroizing;
 
 /// What is asked.
 pub(super) struct Call {
+    /// How it is asked.
     pub(super) method: Method,
     /// Path and query.
     pub(super) target: String,
+    /// Header fields of its own.
     pub(super) fields: Vec<(&'static str, String)>,
     /// None if the method has none; empty if there is nothing to say.
     pub(super) body: Option<Zeroizing<Vec<u8>>>,
@@ -25,23 +27,27 @@ pub(super) enum Method {
 }
 
 impl Call {
+    /// Reads.
     pub(super) fn get(path: impl Into<String>) -> Self {
         Self::new(Method::Get, path, None)
     }
 
+    /// Takes away.
     pub(super) fn delete(path: impl Into<String>) -> Self {
         Self::new(Method::Delete, path, None)
     }
 
-    /// With nothing to say but the path.
+    /// Does what the path says.
     pub(super) fn post(path: impl Into<String>) -> Self {
         Self::new(Method::Post, path, Some(Zeroizing::default()))
     }
 
+    /// Does what path and body say.
     pub(super) fn post_json(path: impl Into<String>, body: &Value) -> Self {
         Self::new(Method::Post, path, Some(bytes(body)))
     }
 
+    /// Changes what the body names.
     pub(super) fn patch_json(path: impl Into<String>, body: &Value) -> Self {
         Self::new(Method::Patch, path, Some(bytes(body)))
     }
@@ -91,6 +97,7 @@ impl Call {
 }
 
 impl Method {
+    /// As it stands in a request.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",

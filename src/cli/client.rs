@@ -105,13 +105,14 @@ impl Client {
     fn attempt(&self, call: &Call) -> Result<Answer, Trouble> {
         let response = self.exchange(call).map_err(|error| trouble(&error))?;
         let status = response.status().as_u16();
+        let retry_after_s = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok());
         let is_replay = response.headers().contains_key("idempotent-replayed");
         let body = whole_body(response)?;
         let body = serde_json::from_slice::<Value>(&body).ok().filter(Value::is_object);
         match (status, body) {
             (200..=299, Some(body)) => Ok(Answer { body, is_replay }),
             (200..=299, None) => Err(Trouble::Strange("it is no JSON object".to_owned())),
-            (400..=599, body) => Err(Trouble::Refused(Problem::read(status, body.as_ref()))),
+            (400..=599, body) => Err(Trouble::Refused(Problem::read(status, retry_after_s, body.as_ref()))),
             (300..=399, _) => Err(Trouble::Strange(format!("it points elsewhere (status {status})"))),
             _ => Err(Trouble::Strange(format!("its status is {status}"))),
         }

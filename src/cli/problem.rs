@@ -12,6 +12,7 @@ use super::terminal::plain;
 #[derive(Debug)]
 pub(super) struct Problem {
     status: u16,
+    retry_after_s: Option<u64>,
     details: Option<Details>,
 }
 
@@ -32,8 +33,8 @@ struct FieldError {
 
 impl Problem {
     /// Reads the body of an answer with such a status; it may be of somebody else.
-    pub(super) fn read(status: u16, body: Option<&Value>) -> Self {
-        Self { status, details: body.and_then(|body| Details::deserialize(body).ok()) }
+    pub(super) fn read(status: u16, retry_after_s: Option<u64>, body: Option<&Value>) -> Self {
+        Self { status, retry_after_s, details: body.and_then(|body| Details::deserialize(body).ok()) }
     }
 
     /// The exit code.
@@ -70,6 +71,9 @@ impl fmt::Display for Problem {
                 None => write!(f, "\n  {what}")?,
             }
         }
+        if let Some(seconds) = self.retry_after_s {
+            write!(f, "\n  try again in {seconds} s")?;
+        }
         match &details.request_id {
             Some(id) if self.status >= 500 => write!(f, "\n  request id: {}", plain(id)),
             _ => Ok(()),
@@ -99,7 +103,7 @@ mod tests {
             (500, "internal", Exit::Failed),
             (503, "unavailable", Exit::NotReachable),
         ] {
-            assert_eq!(Problem::read(status, Some(&json!({"code": code}))).exit(), exit, "{status} {code}");
+            assert_eq!(Problem::read(status, None, Some(&json!({"code": code}))).exit(), exit, "{status} {code}");
         }
     }
 
@@ -107,9 +111,9 @@ mod tests {
     fn a_problem_is_told_with_its_fields() {
         let body = json!({"code": "invalid", "detail": "The key is wrong.", "request_id": "r1",
             "errors": [{"field": "scopes[1]", "code": "scope", "detail": "no \u{1b}scope"}, {"code": "x"}]});
-        let told = Problem::read(422, Some(&body)).to_string();
+        let told = Problem::read(422, None, Some(&body)).to_string();
         assert_eq!(told, "The key is wrong. (invalid)\n  scopes[1]: no \\u{1b}scope\n  x");
-        assert!(Problem::read(500, Some(&body)).to_string().ends_with("\n  request id: r1"));
-        assert!(Problem::read(502, None).to_string().contains("502"));
+        assert!(Problem::read(500, None, Some(&body)).to_string().ends_with("\n  request id: r1"));
+        assert!(Problem::read(502, None, None).to_string().contains("502"));
     }
 }

@@ -60,8 +60,9 @@ pub(super) fn print_secret<T: DeserializeOwned>(
     made: &Made<'_, T>,
 ) -> anyhow::Result<Exit> {
     let parts: Parts = decoded(&answer.body)?;
-    let mut fields = fields(made.columns, &answer.body[made.part])?;
-    let id = fields.first().map_or_else(String::new, |(_, id)| id.clone());
+    // Better a secret without what it belongs to than none.
+    let mut fields = fields(made.columns, &answer.body[made.part]).unwrap_or_default();
+    let id = fields.first().map_or_else(|| format!("the new {}", made.part), |(_, id)| id.clone());
     let Some(PlainSecret(secret)) = parts.secret else {
         return Err(no_secret(answer, &id, made.remedy).into());
     };

@@ -134,6 +134,15 @@ fn a_new_secret_is_printed_in_the_form_that_was_asked_for() {
 }
 
 #[test]
+fn a_secret_is_not_lost_because_its_key_is_of_a_strange_form() {
+    let ran =
+        Admin::always(201, json!({"key": {"odd": 1}, "secret": ALICE.secret})).run(&["keys", "create", "--name", "x"]);
+    assert_eq!((ran.code, ran.stdout), (Some(0), format!("{}\n", ALICE.secret)));
+    let ran = Admin::always(201, json!({"key": null, "secret": "\u{1b}[2J"})).run(&["keys", "create", "--name", "x"]);
+    assert!(ran.code == Some(1) && !ran.stderr.contains('\u{1b}'), "{ran:?}");
+}
+
+#[test]
 fn on_a_terminal_a_new_secret_comes_with_its_key() {
     let admin = Admin::always(201, made());
     let (code, shown) = run_on_terminal(&mut admin.command(&["keys", "create", "--name", "x"]), "");
@@ -206,6 +215,14 @@ fn what_is_wrong_with_fields_is_told() {
     let ran = admin.run(&["keys", "create", "--name", "x"]);
     assert_eq!(ran.code, Some(2));
     assert_eq!(ran.stderr, "keygate: Not a key. (invalid)\n  scopes[1]: no\\u{1b}[2J scope\n");
+}
+
+#[test]
+fn when_to_try_again_is_told() {
+    let body = json!({"code": "too_many_requests", "detail": "Too many failed logins."});
+    let ran = Admin::answering(vec![Reply::With(429, "Retry-After: 7\r\n", body)]).run(&["status"]);
+    assert_eq!(ran.code, Some(4));
+    assert_eq!(ran.stderr, "keygate: Too many failed logins. (too_many_requests)\n  try again in 7 s\n");
 }
 
 #[test]
@@ -525,6 +542,21 @@ NUMBER  AT                    ACTOR  REMOTE     ACTION      TARGET  REVISION
 2       2026-07-01T12:00:00Z  cli    127.0.0.1  key.create  key_1   2
 ";
     assert_eq!(admin.run(&["audit"]).stdout, expected);
+    let followed = |output| {
+        let mut command = admin.command(&["audit", "--follow", "--after", "0", "--output", output]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let lines: Vec<_> = lines.take(2).collect();
+        wait_until("the end after the pipe was closed", || child.try_wait().unwrap());
+        lines
+    };
+    let table = followed("table");
+    assert!(
+        table[0].starts_with("NUMBER   AT ") && table[1].starts_with("2        2026-07-01T12:00:00Z "),
+        "{table:?}"
+    );
+    let csv = followed("csv");
+    assert!(csv[0].starts_with("number,at,actor") && csv[1].starts_with("2,2026-07-01T12:00:00Z,cli"), "{csv:?}");
     let csv = admin.run(&["audit", "--output", "csv"]).stdout;
     assert!(
         csv.contains(

@@ -1,5 +1,7 @@
 //! `keygate keys create`: a key in a running gateway; `offline` makes one without.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
@@ -27,7 +29,7 @@ pub(super) struct Arguments {
     #[arg(long = "scope", value_name = "SCOPE")]
     pub(super) scopes: Vec<Scope>,
     /// A client network that it works from, `10.0.0.0/8`; may be given more than once
-    #[arg(long = "network", value_name = "NETWORK")]
+    #[arg(long = "network", value_name = "NETWORK", value_parser = network)]
     pub(super) networks: Vec<IpNet>,
     /// How long it is valid, `90d`, or until when
     #[arg(long, value_parser = when)]
@@ -41,7 +43,7 @@ pub(super) struct Arguments {
     /// Make it here and now; the configuration gets only the digest
     #[arg(long)]
     pub(super) offline: bool,
-    /// How it is printed: `yaml` only offline (and the default there)
+    /// How it is printed
     #[arg(long)]
     pub(super) output: Option<Output>,
     #[command(flatten)]
@@ -52,10 +54,13 @@ pub(super) struct Arguments {
 pub(super) enum Output {
     /// With all that is known of it; what a terminal gets
     Table,
+    /// As the API gives it; offline what belongs into a configuration
     Json,
+    /// With all there is, by RFC 4180
     Csv,
     /// The secret alone; what is no terminal gets
     Secret,
+    /// What belongs into a configuration; offline only, and the default there
     Yaml,
 }
 
@@ -106,7 +111,39 @@ pub(super) fn texts_of<T: ToString>(list: &[T]) -> Vec<String> {
     list.iter().map(ToString::to_string).collect()
 }
 
+/// A CIDR whose host bits are zero, or a single address.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(address.into());
+    }
+    let network: IpNet =
+        text.parse().map_err(|_| "a network is like 10.0.0.0/8, 192.0.2.1 or 2001:db8::/32".to_owned())?;
+    if network.addr() == network.network() {
+        return Ok(network);
+    }
+    Err(format!("write {} for the whole network or {} for the one address", network.trunc(), network.addr()))
+}
+
 /// The environment in a printed key: `[a-z][a-z0-9]{1,7}`.
 fn environment(text: &str) -> Result<String, String> {
     Form::default().generate(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_whole_or_one_address() {
+        for (text, expected) in
+            [("10.0.0.0/8", "10.0.0.0/8"), ("192.0.2.1", "192.0.2.1/32"), ("2001:db8::1", "2001:db8::1/128")]
+        {
+            assert_eq!(network(text).map(|network| network.to_string()).as_deref(), Ok(expected));
+        }
+        assert_eq!(
+            network("10.0.0.1/8").unwrap_err(),
+            "write 10.0.0.0/8 for the whole network or 10.0.0.1 for the one address"
+        );
+        assert!(network("10.0.0.0/33").is_err());
+    }
 }

@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::create::texts_of;
+use super::create::{network, texts_of};
 use super::{COLUMNS, path_of};
 use crate::cli::call::Call;
 use crate::cli::client::Client;
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     #[arg(long = "scope", value_name = "SCOPE")]
     scopes: Vec<Scope>,
     /// All client networks that it works from; may be given more than once
-    #[arg(long = "network", value_name = "NETWORK")]
+    #[arg(long = "network", value_name = "NETWORK", value_parser = network)]
     networks: Vec<IpNet>,
     /// Until when it is valid: a time, or a while from now
     #[arg(long, value_parser = when)]
