@@ -12,9 +12,10 @@ use tokio::sync::{Notify, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::health::Told;
+use super::keeping;
 use super::logging::LogThread;
 use super::reload::{self, InForce, Prepared, Refused};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Follower};
 use crate::config::Watcher;
 use crate::gateway::{self, Gateway};
 use crate::operations::{self, Addresses, State, echo};
@@ -53,6 +54,7 @@ pub fn serve(config: &Path, companion: Companion, on_ready: impl FnOnce(&Address
 struct Control {
     config: PathBuf,
     catalog: Arc<Catalog>,
+    follower: Option<Arc<Follower>>,
     state: Arc<State>,
     gateway: Option<Gateway>,
     log_thread: LogThread,
@@ -60,6 +62,8 @@ struct Control {
     in_force: InForce,
     addresses: Addresses,
     tasks: JoinSet<(&'static str, std::io::Result<()>)>,
+    /// Work on the store that is being done on the side.
+    keeping: JoinSet<()>,
     stop: watch::Sender<bool>,
     signals: Signals,
     resolve_now: Arc<Notify>,
@@ -107,7 +111,10 @@ impl Control {
         // Watched before it is read: a change in between is seen.
         let (mut watcher, mut doubts) = Watcher::new(&[config.to_owned()]);
         let prepared = reload::prepare(config, &catalog, &state).map_err(|refused| first_refusal(&refused))?;
-        let in_force = reload::apply(prepared, &catalog, &state);
+        let data_dir = prepared.in_force.data_dir.as_deref();
+        let follower = data_dir.map(|folder| keeping::open(folder, &catalog)).transpose()?;
+        tell_live(&state, &catalog, follower.as_ref());
+        let in_force = reload::apply(prepared, &catalog, follower.as_deref(), &state);
         let (log, writer) =
             AccessLog::open(&in_force.telemetry, Arc::clone(&metrics)).context("cannot open the request log")?;
         let (stop, stopped) = watch::channel(false);
@@ -135,6 +142,7 @@ impl Control {
         Ok(Self {
             config,
             catalog,
+            follower,
             state,
             gateway,
             log_thread,
@@ -142,6 +150,7 @@ impl Control {
             in_force,
             addresses,
             tasks,
+            keeping: JoinSet::new(),
             stop,
             signals,
             resolve_now,
@@ -151,6 +160,8 @@ impl Control {
     /// Follows the configuration until the process is told to stop.
     async fn run(&mut self) -> anyhow::Result<()> {
         let mut second = tokio::time::interval(Duration::from_secs(1));
+        let mut uses = tokio::time::interval(NOTE_USES_EVERY);
+        uses.tick().await;
         let mut told = Told::default();
         loop {
             tokio::select! {
@@ -169,7 +180,10 @@ impl Control {
                     time::realign();
                     told.look(&self.catalog.rules().upstreams);
                     self.check_threads()?;
+                    self.keep(keeping::catch_up);
                 }
+                _ = uses.tick() => self.keep(keeping::note_uses),
+                Some(ended) = self.keeping.join_next() => ended.context("the store was left half way")?,
                 Some(ended) = self.tasks.join_next() => return Err(premature_end(ended)),
             }
         }
@@ -181,7 +195,9 @@ impl Control {
         let doubts = match self.prepare().await {
             Ok(prepared) => {
                 let (catalog, state) = (Arc::clone(&self.catalog), Arc::clone(&self.state));
-                let applied = spawn_blocking(move || reload::apply(prepared, &catalog, &state)).await;
+                let follower = self.follower.clone();
+                let applied =
+                    spawn_blocking(move || reload::apply(prepared, &catalog, follower.as_deref(), &state)).await;
                 // After a panic what is in force may be half of each configuration.
                 self.take_over(applied.context("bringing the configuration into force failed")?)
             }
@@ -193,6 +209,13 @@ impl Control {
         };
         doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
         Ok(())
+    }
+
+    /// Does something with the store on the side, unless the last such thing is still being done.
+    fn keep(&mut self, work: impl FnOnce(&Follower) + Send + 'static) {
+        if let (Some(follower), true) = (self.follower.clone(), self.keeping.is_empty()) {
+            self.keeping.spawn_blocking(move || work(&follower));
+        }
     }
 
     async fn prepare(&self) -> Result<Prepared, Refused> {
@@ -237,6 +260,9 @@ impl Control {
             drained = draining => drained.context("the data plane panicked")?.context("the data plane failed"),
             name = self.signals.stop() => Err(anyhow!("ended by a second {name} before running requests had finished")),
         };
+        while self.keeping.join_next().await.is_some() {}
+        self.keep(keeping::note_uses);
+        while self.keeping.join_next().await.is_some() {}
         // Without receivers everything has ended already.
         let _ = self.stop.send(true);
         while let Ok(Some(_)) = tokio::time::timeout(STOP_TIMEOUT, self.tasks.join_next()).await {}
@@ -253,6 +279,8 @@ fn needing_restart(now: &InForce, next: &InForce) -> Vec<&'static str> {
     let differs = [
         ("listeners", now.gateway.listeners != next.gateway.listeners),
         ("operations", now.operations != next.operations),
+        ("admin", now.admin != next.admin),
+        ("data_dir", now.data_dir != next.data_dir),
         ("threads", now.gateway.threads != next.gateway.threads),
         ("max_connections", now.gateway.max_connections != next.gateway.max_connections),
         ("drain_timeout", now.gateway.drain_timeout != next.gateway.drain_timeout),
@@ -330,6 +358,11 @@ fn announce(addresses: &Addresses, (threads, max_connections): (usize, usize)) {
     );
 }
 
+fn tell_live(state: &State, catalog: &Arc<Catalog>, follower: Option<&Arc<Follower>>) {
+    let (catalog, follower) = (Arc::clone(catalog), follower.cloned());
+    state.ask(move || keeping::live(&catalog, follower.as_deref()));
+}
+
 async fn until(mut stopped: watch::Receiver<bool>) {
     // An error says that the sender is gone, and that is a stop too.
     let _ = stopped.wait_for(|stopped| *stopped).await;
@@ -347,5 +380,7 @@ fn premature_end(ended: Result<(&'static str, std::io::Result<()>), tokio::task:
 const HANGUP: &str = "SIGHUP";
 /// How long a start waits for one upstream's names.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often it is noted in the store which keys were used.
+const NOTE_USES_EVERY: Duration = Duration::from_secs(30);
 /// How long each remaining task may take to end.
 const STOP_TIMEOUT: Duration = Duration::from_secs(2);

@@ -4,6 +4,7 @@
 
 mod control;
 mod health;
+mod keeping;
 mod logging;
 mod reload;
 

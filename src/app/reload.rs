@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::catalog::{Catalog, FileKey, Rules};
+use super::keeping;
+use crate::catalog::{Catalog, FileKey, Follower, Rules};
 use crate::config::{self, Settings};
-use crate::key;
 use crate::operations::{Reload, State};
-use crate::telemetry::{KeyCounts, log};
+use crate::telemetry::log;
 use crate::{gateway, operations, telemetry, time};
 
 /// What a configuration leaves behind once its rules and keys are in force.
@@ -39,7 +39,7 @@ pub(super) struct Refused {
 pub(super) struct Prepared {
     rules: Rules,
     keys: Vec<FileKey>,
-    in_force: InForce,
+    pub(super) in_force: InForce,
 }
 
 /// Loads and compiles the file; a refusal is told to the metrics and `/status`. Changes nothing. Blocks.
@@ -65,8 +65,9 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
 }
 
 /// Brings a configuration into force; tells the log, the metrics and `/status`. Blocks.
-pub(super) fn apply(prepared: Prepared, catalog: &Catalog, state: &State) -> InForce {
+pub(super) fn apply(prepared: Prepared, catalog: &Catalog, follower: Option<&Follower>, state: &State) -> InForce {
     let applied = catalog.apply(prepared.rules, prepared.keys);
+    keeping::reconcile(catalog, follower);
     log::set_format(prepared.in_force.telemetry.format);
     log::info(
         "configuration in force",
@@ -78,18 +79,8 @@ pub(super) fn apply(prepared: Prepared, catalog: &Catalog, state: &State) -> InF
             ("keys_unchanged", &applied.unchanged),
         ],
     );
-    state.keys(counts(catalog));
     state.reloaded(Reload::Applied { generation: applied.generation }, time::wall(time::now()));
     prepared.in_force
-}
-
-fn counts(catalog: &Catalog) -> KeyCounts {
-    let count = |state| catalog.keys().count(state) as u64;
-    KeyCounts {
-        active: count(key::State::Active),
-        disabled: count(key::State::Disabled),
-        revoked: count(key::State::Revoked),
-    }
 }
 
 /// Notes that a configuration was refused, and why.

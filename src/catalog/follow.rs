@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
@@ -28,6 +28,8 @@ pub struct Follower {
     followed: Mutex<Revision>,
     /// The same, for those who only want to know.
     in_force: AtomicU64,
+    /// When that came into force, in ms since 1970; 0: only what was stored at the start.
+    changed_ms: AtomicI64,
     /// When uses were last noted in the store.
     uses_noted: Mutex<Timestamp>,
 }
@@ -44,6 +46,7 @@ impl Follower {
             tokens: RwLock::default(),
             followed: Mutex::default(),
             in_force: AtomicU64::new(0),
+            changed_ms: AtomicI64::new(0),
             uses_noted: Mutex::new(now()),
         };
         let newest = follower.load()?;
@@ -95,6 +98,12 @@ impl Follower {
     /// The newest revision that is in force.
     pub fn revision(&self) -> Revision {
         Revision(self.in_force.load(Ordering::Acquire))
+    }
+
+    /// When the newest change came into force; none since the start.
+    pub fn last_change(&self) -> Option<Timestamp> {
+        let changed_ms = self.changed_ms.load(Ordering::Relaxed);
+        (changed_ms > 0).then(|| Timestamp::from_unix_ms(changed_ms))
     }
 
     /// The token with this digest, also one that has expired or is revoked.
@@ -154,6 +163,7 @@ impl Follower {
         let mut keys = Vec::new();
         let newest = self.store.changes_since(*followed, &mut |_, record| keys.extend(self.key_of(record)))?;
         self.catalog.follow(keys, now());
+        self.changed_ms.store(now().as_unix_ms(), Ordering::Relaxed);
         self.reach(&mut followed, newest.unwrap_or(revision));
         Ok(())
     }

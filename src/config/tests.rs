@@ -99,8 +99,8 @@ fn unknown_fields_are_told_with_what_was_meant() {
 fn an_admin_listener_that_others_can_reach_has_to_be_wanted() {
     check(
         "admin: {address: 0.0.0.0:9180}",
-        "1:9 error: `admin.address` 0.0.0.0:9180 can be reached by others, and tokens would pass in clear",
-        "allow_insecure: true",
+        "1:18 error: `admin.address` 0.0.0.0:9180 can be reached by others, and tokens would pass in clear",
+        "`allow_insecure: true`",
     );
     let insecure = settings("admin: {address: 0.0.0.0:9180, allow_insecure: true}").admin.unwrap();
     assert_eq!(insecure.address, "0.0.0.0:9180".parse().unwrap());

@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use crate::time;
 
 use door::Door;
-pub use state::{Addresses, Reload, State};
+pub use state::{Addresses, Live, Reload, State};
 
 /// Where the operations listener is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ async fn status(extract::State(state): extract::State<Arc<State>>) -> Response {
 
 async fn metrics(extract::State(state): extract::State<Arc<State>>) -> Response {
     let form = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (form, state.metrics().render()).into_response()
+    (form, state.render()).into_response()
 }
 
 async fn unknown() -> Response {

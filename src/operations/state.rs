@@ -1,9 +1,10 @@
 //! What the operations listener tells of the program.
 //!
-//! `app` reports each event once, here; what is also a metric is passed on to the metrics, so that both always agree.
+//! `app` reports each event once, here; what is also a metric is passed on to the metrics, so that both always agree. What
+//! changes without an event is asked for when it is told.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::{Value, json};
 
@@ -12,11 +13,22 @@ use crate::telemetry::{KeyCounts, Metrics, ReloadResult, redact};
 use crate::time::{Instant, Timestamp};
 
 /// The program as the operations listener shows it.
-#[derive(Debug)]
 pub struct State {
     metrics: Arc<Metrics>,
     started: Instant,
     status: Mutex<Status>,
+    live: OnceLock<Box<dyn Fn() -> Live + Send + Sync>>,
+}
+
+/// What is in force, as of now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// How many keys there are.
+    pub keys: KeyCounts,
+    /// The place of the newest change of keys in the order of all of them; 0 without a store.
+    pub revision: u64,
+    /// When that came into force.
+    pub changed: Option<Timestamp>,
 }
 
 /// Where the program listens, as bound.
@@ -26,6 +38,8 @@ pub struct Addresses {
     pub listeners: Vec<SocketAddr>,
     /// Of the operations listener.
     pub operations: Option<SocketAddr>,
+    /// Of the admin API.
+    pub admin: Option<SocketAddr>,
 }
 
 /// How an attempt to load the configuration ended.
@@ -49,7 +63,6 @@ struct Status {
     addresses: Addresses,
     generation: u64,
     last_reload: Option<(Timestamp, Reload)>,
-    keys: KeyCounts,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,7 +76,7 @@ enum Phase {
 impl State {
     /// The state of a program that has just been `started`.
     pub fn new(metrics: Arc<Metrics>, started: Instant) -> Arc<Self> {
-        Arc::new(Self { metrics, started, status: Mutex::default() })
+        Arc::new(Self { metrics, started, status: Mutex::default(), live: OnceLock::new() })
     }
 
     /// The metrics that are told along.
@@ -104,10 +117,24 @@ impl State {
         status.last_reload = Some((at, reload));
     }
 
-    /// The number of keys in force changed, or may have.
-    pub fn keys(&self, counts: KeyCounts) {
-        self.status().keys = counts;
-        self.metrics.keys(counts);
+    /// Has `live` asked from now on. The first one is kept.
+    pub fn ask(&self, live: impl Fn() -> Live + Send + Sync + 'static) {
+        let _ = self.live.set(Box::new(live));
+    }
+
+    /// Everything as metrics, in the Prometheus text format.
+    pub(super) fn render(&self) -> String {
+        let live = self.live();
+        self.metrics.keys(live.keys);
+        self.metrics.revision(live.revision);
+        if let Some(changed) = live.changed {
+            self.metrics.changed(changed);
+        }
+        self.metrics.render()
+    }
+
+    fn live(&self) -> Live {
+        self.live.get().map(|live| live()).unwrap_or_default()
     }
 
     /// Why no requests should be sent here, if so.
@@ -121,6 +148,7 @@ impl State {
 
     /// The document at `/status`.
     pub(super) fn document(&self, now: Instant) -> Value {
+        let live = self.live();
         let status = self.status();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -129,24 +157,30 @@ impl State {
             "addresses": {
                 "listeners": status.addresses.listeners,
                 "operations": status.addresses.operations,
+                "admin": status.addresses.admin,
             },
-            // There is no key store yet; with it, the place in the order of its changes.
-            "revision": 0,
+            "revision": live.revision,
             "config": {
                 "generation": status.generation,
                 "last_reload": status.last_reload.as_ref().map(|(at, reload)| reload.document(*at)),
             },
             "keys": {
-                "total": status.keys.total(),
-                "active": status.keys.active,
-                "disabled": status.keys.disabled,
-                "revoked": status.keys.revoked,
+                "total": live.keys.total(),
+                "active": live.keys.active,
+                "disabled": live.keys.disabled,
+                "revoked": live.keys.revoked,
             },
         })
     }
 
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("status", &self.status).finish_non_exhaustive()
     }
 }
 
@@ -203,15 +237,17 @@ mod tests {
         state.listening(Addresses {
             listeners: vec!["127.0.0.1:8080".parse().unwrap(), "[::1]:8080".parse().unwrap()],
             operations: Some("127.0.0.1:9100".parse().unwrap()),
+            admin: None,
         });
         state.reloaded(Reload::Applied { generation: 4 }, NOON);
-        state.keys(KeyCounts { active: 3, disabled: 2, revoked: 1 });
+        let keys = KeyCounts { active: 3, disabled: 2, revoked: 1 };
+        state.ask(move || Live { keys, revision: 7, changed: None });
         let expected = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "state": "ready",
             "uptime_seconds": 90,
-            "addresses": {"listeners": ["127.0.0.1:8080", "[::1]:8080"], "operations": "127.0.0.1:9100"},
-            "revision": 0,
+            "addresses": {"listeners": ["127.0.0.1:8080", "[::1]:8080"], "operations": "127.0.0.1:9100", "admin": null},
+            "revision": 7,
             "config": {
                 "generation": 4,
                 "last_reload": {"time": "2026-07-01T12:00:00.005Z", "result": "applied"},
@@ -238,8 +274,9 @@ mod tests {
         let state = state();
         state.reloaded(Reload::Applied { generation: 9 }, NOON);
         state.reloaded(Reload::Refused { problem: String::new() }, Timestamp::from_unix_ms(0));
-        state.keys(KeyCounts { active: 3, ..KeyCounts::default() });
-        let text = state.metrics().render();
+        let keys = KeyCounts { active: 3, ..KeyCounts::default() };
+        state.ask(move || Live { keys, revision: 7, changed: None });
+        let text = state.render();
         for line in [
             "keygate_config_generation 9",
             "keygate_config_last_reload_success 0",
@@ -247,6 +284,7 @@ mod tests {
             "keygate_config_reloads_total{result=\"refused\"} 1",
             "keygate_last_change_seconds 1782907200.005",
             "keygate_keys{state=\"active\"} 3",
+            "keygate_revision 7",
         ] {
             assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
         }

@@ -94,6 +94,11 @@ impl Metrics {
         self.series.control.last_change_ms.store(at.as_unix_ms(), Ordering::Relaxed);
     }
 
+    /// Sets the newest revision that is in force.
+    pub fn revision(&self, revision: u64) {
+        self.series.control.revision.store(revision, Ordering::Relaxed);
+    }
+
     /// Sets the number of keys in force.
     pub fn keys(&self, counts: KeyCounts) {
         let control = &self.series.control;
@@ -137,6 +142,7 @@ pub(super) struct Series {
 #[derive(Debug, Default)]
 pub(super) struct Control {
     pub(super) generation: AtomicU64,
+    pub(super) revision: AtomicU64,
     pub(super) reloads_applied: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
     pub(super) last_reload_applied: AtomicU64,
@@ -197,6 +203,12 @@ pub(super) static CONFIG_GENERATION: Family = Family::new(
     "keygate_config_generation",
     &[],
     "Number of the configuration in force; grows by one with each that is applied.",
+);
+pub(super) static REVISION: Family = Family::new(
+    GAUGE,
+    "keygate_revision",
+    &[],
+    "Place of the newest change of keys or tokens that is in force, in the order of all of them; 0 without a store.",
 );
 pub(super) static CONFIG_LAST_RELOAD_SUCCESS: Family = Family::new(
     GAUGE,

@@ -152,6 +152,7 @@ fn configuration(series: &Series) -> Vec<MetricFamily> {
     vec![
         declared::KEYS
             .of(keys.map(|(state, n)| gauge(&declared::KEYS, &[state], n.load(Ordering::Relaxed) as f64)).collect()),
+        declared::REVISION.value(control.revision.load(Ordering::Relaxed) as f64),
         declared::CONFIG_GENERATION.value(control.generation.load(Ordering::Relaxed) as f64),
         declared::CONFIG_LAST_RELOAD_SUCCESS.value(control.last_reload_applied.load(Ordering::Relaxed) as f64),
         declared::CONFIG_RELOADS.of(reloads.into_iter().map(reload).collect()),
@@ -252,12 +253,13 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-static FAMILIES: [&Family; 18] = [
+static FAMILIES: [&Family; 19] = [
     &declared::REQUESTS,
     &declared::REQUEST_DURATION,
     &declared::GATEWAY_DURATION,
     &declared::DENIALS,
     &declared::KEYS,
+    &declared::REVISION,
     &declared::CONFIG_GENERATION,
     &declared::CONFIG_LAST_RELOAD_SUCCESS,
     &declared::CONFIG_RELOADS,
