@@ -117,10 +117,10 @@ impl Changes {
 }
 
 fn claim(writer: &mut Writer, FileKey { mut key, digests }: FileKey, rules: &Rules) -> Record {
-    key.owner = key.owner.map(|owner| writer.shared(owner));
+    let owner = key.owner.take().map(|owner| writer.shared(owner));
     let plan = key.plan.as_ref().map(|name| rules.plan_id(name));
     let secrets: Vec<Secret> = digests.into_iter().map(|digest| Secret { digest, until: None }).collect();
-    Record::new(key, plan, Source::File, &secrets)
+    Record::new(key, owner, plan, Source::File, &secrets)
 }
 
 /// The records whose ids come before this one: the new file does not have them.

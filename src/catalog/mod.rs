@@ -97,13 +97,13 @@ impl Catalog {
         let mut writer = self.writer();
         let rules = self.rules();
         for StoredKey { mut key, secrets, .. } in stored {
-            key.owner = key.owner.map(|owner| writer.shared(owner));
+            let owner = key.owner.take().map(|owner| writer.shared(owner));
             let plan = key.plan.as_ref().map(|name| rules.plan_id(name));
             let live = secrets.iter().filter(|secret| secret.until.is_none_or(|until| until > now));
             let secrets: Vec<_> =
                 live.map(|secret| Secret { digest: secret.digest.digest, until: secret.until }).collect();
             let id = key.id.clone();
-            let record = Record::new(key, plan, Source::Store, &secrets);
+            let record = Record::new(key, owner, plan, Source::Store, &secrets);
             let step = writer.step(Source::Store, &id, Some(Arc::new(record)));
             writer.take(&self.keys, step);
         }

@@ -34,7 +34,7 @@ pub struct Record {
     /// Its public id.
     pub id: KeyId,
     /// Whom it belongs to.
-    pub owner: Option<Name>,
+    pub owner: Option<Arc<Name>>,
     /// The plan it names; [`Rules::plan_of`] tells the one that it is on.
     pub plan: Option<PlanId>,
     /// Active, disabled or revoked.
@@ -47,6 +47,9 @@ pub struct Record {
     digest: Option<Digest>,
     bounds: Option<Box<Bounds>>,
 }
+
+// A million of them are as many times this.
+const _: () = assert!(size_of::<Record>() == 80 && size_of::<Entry>() == 64);
 
 /// Where a key is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,10 +83,15 @@ pub(super) struct Secret {
 pub struct SecretNumber(u8);
 
 impl Record {
-    /// Of a key with these secrets, the newest first; the plan has this id. Texts of keys that share an owner are to be
-    /// shared before.
-    pub(super) fn new(key: Key, plan: Option<PlanId>, source: Source, secrets: &[Secret]) -> Self {
-        let Key { id, owner, state, not_before, expires, scopes, networks, .. } = key;
+    /// Of a key with these secrets, the newest first; its owner is shared with all keys of that owner, its plan has this id.
+    pub(super) fn new(
+        key: Key,
+        owner: Option<Arc<Name>>,
+        plan: Option<PlanId>,
+        source: Source,
+        secrets: &[Secret],
+    ) -> Self {
+        let Key { id, state, not_before, expires, scopes, networks, .. } = key;
         let newest = secrets.first();
         // The end of the newest secret is the key's own end.
         let expires = expires.into_iter().chain(newest.and_then(|secret| secret.until)).min();

@@ -4,6 +4,7 @@
 //! keeps its id and a limit its cell. Compiled by `app` from what `config` hands over, read by `gateway` for every request.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::changes::Former;
@@ -60,7 +61,7 @@ type PlanIds = Mutex<HashMap<Name, PlanId>>;
 
 /// The place of a plan in the rules; the same in all rules of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PlanId(u32);
+pub struct PlanId(NonZeroU32);
 
 /// Why a rule set cannot be compiled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -132,7 +133,7 @@ impl Rules {
 
     /// Has a key's cells counted under this plan. A key that comes from another takes along what it has used.
     pub fn count_under(&self, id: PlanId, state: &limit::State, now: Instant) {
-        let former = state.count_under(id.0).and_then(|former| self.known.get(former as usize));
+        let former = state.count_under(id.0.get() - 1).and_then(|former| self.known.get(former as usize));
         if let Some(former) = former {
             limit::carry_over(&former.limits, &self.known[id.index()].limits, state, now);
         }
@@ -149,7 +150,8 @@ impl Rules {
         if let Some(id) = ids.get(name) {
             return *id;
         }
-        let id = PlanId(u32::try_from(ids.len()).expect("a process sees fewer than 2^32 plans"));
+        let number = u32::try_from(ids.len() + 1).ok().and_then(NonZeroU32::new);
+        let id = PlanId(number.expect("a process sees fewer than 2^32 plans"));
         ids.insert(name.clone(), id);
         id
     }
@@ -199,7 +201,7 @@ impl Rules {
 impl PlanId {
     /// Where the plan is in [`Rules::plans`].
     pub const fn index(self) -> usize {
-        self.0 as usize
+        self.0.get() as usize - 1
     }
 }
 

@@ -149,7 +149,7 @@ fn a_changed_key_has_its_new_record_and_its_old_counters() {
     let mut changed = file_key("a", Some("p"), &[1]);
     changed.key.owner = Some("acme".parse().unwrap());
     assert_eq!(numbers(apply(&catalog, &plans, &[changed])), [0, 1, 0, 0]);
-    assert_eq!(find(&catalog, 1).unwrap().record.owner, Some("acme".parse().unwrap()));
+    assert_eq!(find(&catalog, 1).unwrap().record.owner.as_deref(), Some(&"acme".parse().unwrap()));
     assert_eq!(remaining(&catalog, 1), 0);
 }
 

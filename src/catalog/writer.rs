@@ -25,7 +25,7 @@ pub(super) struct Writer {
     losers: HashMap<u64, Vec<Arc<Entry>>>,
     /// What the file says, sorted by id.
     pub(super) file: Vec<Arc<Record>>,
-    owners: HashSet<Name>,
+    owners: HashSet<Arc<Name>>,
 }
 
 /// What the sources say of one id.
@@ -90,11 +90,12 @@ impl Claims {
 
 impl Writer {
     /// The first copy of a name, so that a million keys share it.
-    pub(super) fn shared(&mut self, name: Name) -> Name {
+    pub(super) fn shared(&mut self, name: Name) -> Arc<Name> {
         if let Some(known) = self.owners.get(&name) {
-            return known.clone();
+            return Arc::clone(known);
         }
-        self.owners.insert(name.clone());
+        let name = Arc::new(name);
+        self.owners.insert(Arc::clone(&name));
         name
     }
 
@@ -125,8 +126,8 @@ impl Writer {
         let Step { current, id, claims, next } = step;
         match (current, next) {
             (None, None) => {}
-            (None, Some(next)) => self.add(keys, next),
-            (Some(entry), Some(next)) => self.change(keys, &entry, next),
+            (None, Some(next)) => self.add(keys, &next),
+            (Some(entry), Some(next)) => self.change(keys, &entry, &next),
             (Some(entry), None) => self.remove(keys, &entry),
         }
         if claims.are_both() {
@@ -136,28 +137,28 @@ impl Writer {
         }
     }
 
-    fn add(&mut self, keys: &Keys, record: Arc<Record>) {
-        keys.recount(None, counted(&record));
-        let entry = Entry::new(Arc::clone(&record));
+    fn add(&mut self, keys: &Keys, record: &Arc<Record>) {
+        keys.recount(None, counted(record));
+        let entry = Entry::new(Arc::clone(record));
         let hash = self.hasher.hash_one(&record.id);
         self.held.insert_unique(hash, Arc::clone(&entry), |entry| self.hasher.hash_one(&entry.record().id));
         record.digests().for_each(|digest| self.claim(keys, &digest, &entry));
     }
 
     /// New digests lead here before the record has them, and old ones as long as it has.
-    fn change(&mut self, keys: &Keys, entry: &Arc<Entry>, next: Arc<Record>) {
+    fn change(&mut self, keys: &Keys, entry: &Arc<Entry>, next: &Arc<Record>) {
         let former = Arc::clone(&entry.record());
-        if former == next {
+        if former == *next {
             return;
         }
-        keys.recount(counted(&former), counted(&next));
+        keys.recount(counted(&former), counted(next));
         let gained = next.digests().filter(|digest| former.secret(digest).is_none());
         gained.for_each(|digest| self.claim(keys, &digest, entry));
-        entry.set_record(Arc::clone(&next));
+        entry.set_record(Arc::clone(next));
         next.digests().for_each(|digest| self.settle(keys, &digest));
         let lost = former.digests().filter(|digest| next.secret(digest).is_none());
         lost.for_each(|digest| self.leave(keys, &digest, entry));
-        if is_revoked(&next) && !is_revoked(&former) {
+        if is_revoked(next) && !is_revoked(&former) {
             keys.count_revocation();
         }
     }

@@ -140,7 +140,7 @@ impl Explanation {
     fn tell_key(&mut self, local: &Local, record: Option<&Record>) {
         let Some(record) = record else { return };
         self.key = Some(record.id.clone());
-        self.owner.clone_from(&record.owner);
+        self.owner = record.owner.as_deref().cloned();
         self.plan = local.rules.plan_of(record).and_then(|plan| local.rules.plan_name(plan)).cloned();
     }
 
