@@ -15,6 +15,7 @@ pub(super) struct Call {
     pub(super) fields: Vec<(&'static str, String)>,
     /// None if the method has none; empty if there is nothing to say.
     pub(super) body: Option<Zeroizing<Vec<u8>>>,
+    is_idempotent: bool,
 }
 
 /// How it is asked.
@@ -47,6 +48,11 @@ impl Call {
         Self::new(Method::Post, path, Some(bytes(body)))
     }
 
+    /// Does what path and body say; the body is JSON already.
+    pub(super) fn post_bytes(path: impl Into<String>, body: Zeroizing<Vec<u8>>) -> Self {
+        Self::new(Method::Post, path, Some(body))
+    }
+
     /// Changes what the body names.
     pub(super) fn patch_json(path: impl Into<String>, body: &Value) -> Self {
         Self::new(Method::Patch, path, Some(bytes(body)))
@@ -72,6 +78,12 @@ impl Call {
         Ok(self)
     }
 
+    /// Says that done twice it is as if done once.
+    pub(super) fn idempotent(mut self) -> Self {
+        self.is_idempotent = true;
+        self
+    }
+
     /// Only if what is to be changed is still of this revision.
     pub(super) fn if_revision(mut self, revision: Option<u64>) -> Self {
         self.fields.extend(revision.map(|revision| ("if-match", format!("\"{revision}\""))));
@@ -80,7 +92,7 @@ impl Call {
 
     /// Whether it can be asked again after the connection was lost.
     pub(super) fn is_repeatable(&self) -> bool {
-        self.method == Method::Get || self.fields.iter().any(|(name, _)| *name == "idempotency-key")
+        self.is_idempotent || self.fields.iter().any(|(name, _)| *name == "idempotency-key")
     }
 
     /// What is to be said if it was asked and no answer came.
@@ -92,7 +104,7 @@ impl Call {
     }
 
     fn new(method: Method, path: impl Into<String>, body: Option<Zeroizing<Vec<u8>>>) -> Self {
-        Self { method, target: path.into(), fields: Vec::new(), body }
+        Self { method, target: path.into(), fields: Vec::new(), body, is_idempotent: method == Method::Get }
     }
 }
 
@@ -137,6 +149,7 @@ mod tests {
     fn what_changes_something_is_asked_twice_only_under_a_name() {
         assert!(Call::get("/").is_repeatable());
         assert!(!Call::post("/").is_repeatable());
+        assert!(Call::post("/").idempotent().is_repeatable());
         assert!(Call::post("/").once().unwrap().is_repeatable());
     }
 }

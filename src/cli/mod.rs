@@ -9,10 +9,6 @@ mod client;
 mod explain;
 mod failure;
 mod healthcheck;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "the commands that use it are built at the same time")
-)]
 mod import;
 mod keys;
 mod problem;

@@ -9,6 +9,7 @@
 mod bodies;
 mod cli;
 mod cli_client;
+mod cli_import;
 mod cli_store;
 mod concurrency;
 mod config;

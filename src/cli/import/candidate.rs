@@ -5,6 +5,7 @@
 use ipnet::IpNet;
 use serde_json::{Value, json};
 
+use super::rows::reveals;
 use crate::key::{Hasher, KeyId, Name, Scope, Secret, StoredDigest};
 use crate::time::Timestamp;
 
@@ -76,6 +77,14 @@ impl Candidate {
             Material::Digest(digest) => set("digest", Some(json!(digest.to_string()))),
         }
         body
+    }
+
+    /// Whether a text repeats the secret.
+    pub(super) fn is_revealed_by(&self, text: &str) -> bool {
+        match &self.material {
+            Material::Secret(secret) => reveals(text, secret.expose()),
+            Material::Digest(_) => false,
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! `keygate keys import`.
 
 mod apisix;
+mod batch;
 mod candidate;
 mod document;
 mod kong;
@@ -20,8 +21,11 @@ mod tests;
 
 use std::fmt;
 
-pub(super) use candidate::{Candidate, Material};
-pub(super) use reason::{FieldProblem, FileError, Hash, Reason, Reference, Skipped};
+use candidate::{Candidate, Material};
+use reason::Skipped;
+
+pub(super) use batch::{Batch, Mode, batches};
+pub(super) use reason::FileError;
 pub(super) use report::{Reported, Status, report};
 
 /// Whose file it is.

@@ -37,6 +37,9 @@ pub(crate) enum Reason {
         "the secret also stands in its name, owner or another field that is shown; rename it there, or issue a new key"
     )]
     ShowsSecret,
+    /// Longer than any key is.
+    #[error("its name, scopes and networks have more than 64 KiB together; shorten them")]
+    TooLong,
     /// The secret is elsewhere.
     #[error(
         "the secret is a reference to {0}, which is not resolved here; put the secret itself into a copy of the file"

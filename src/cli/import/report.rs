@@ -64,7 +64,9 @@ fn reported<'r>(row: &'r Row, results: &mut std::slice::Iter<'_, Value>) -> Repo
     let (owner, status, id, reason) = match &row.outcome {
         Ok(candidate) => {
             let result = results.next().unwrap_or(&Value::Null);
-            let text = |field: &str| result[field].as_str().map(ToOwned::to_owned);
+            // Whoever answers knows the secret, and might send it back.
+            let text = |field: &str| result[field].as_str().filter(|text| !candidate.is_revealed_by(text));
+            let text = |field: &str| text(field).map(ToOwned::to_owned);
             let owner = candidate.owner.as_ref().map(Name::as_str);
             (owner, status(result), text("id"), text("detail").or_else(|| text("code")))
         }
@@ -105,6 +107,10 @@ mod tests {
             (5, None, Status::Unanswered, None),
         ];
         assert_eq!(lines.collect::<Vec<_>>(), expected);
+        let echo = [json!({"status": "refused", "id": "secret-one", "code": "invalid", "detail": "not secret-one"})];
+        let rows = read(Kind::Csv, "secret\nsecret-one\n").unwrap();
+        let told = super::report(&rows, &echo);
+        assert_eq!((told[0].id.as_deref(), told[0].reason.as_deref()), (None, Some("invalid")));
         assert_eq!(report[0].status.as_str(), "created");
         assert_eq!(report[2].reason.as_deref(), Some("too weak"));
         assert!(report[1].reason.as_deref().is_some_and(|reason| reason.contains("no secret")));

@@ -52,6 +52,10 @@ impl Rows {
         if shown_texts(&candidate).any(|text| reveals(text, raw)) {
             return Err(Reason::ShowsSecret);
         }
+        let length: usize = shown_texts(&candidate).map(str::len).sum();
+        if length + candidate.networks.len() * NETWORK_BYTES > MAX_KEY_BYTES {
+            return Err(Reason::TooLong);
+        }
         match self.first.entry(candidate.material.fingerprint()) {
             Entry::Occupied(first) => Err(Reason::Duplicate { first: place(&self.rows[*first.get()]) }),
             Entry::Vacant(free) => {
@@ -69,7 +73,7 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<Name, Reason> {
 }
 
 /// A row as another row refers to it.
-fn place(row: &Row) -> String {
+pub(super) fn place(row: &Row) -> String {
     if row.origin.is_empty() { format!("line {}", row.line) } else { row.origin.clone() }
 }
 
@@ -82,7 +86,7 @@ fn shown_texts(candidate: &Candidate) -> impl Iterator<Item = &str> {
 }
 
 /// Whether a text is or contains a secret. Short secrets may be part of a word by chance.
-fn reveals(text: &str, secret: &str) -> bool {
+pub(super) fn reveals(text: &str, secret: &str) -> bool {
     !secret.is_empty() && (text == secret || (secret.len() >= REVEALED_FROM_BYTES && text.contains(secret)))
 }
 
@@ -93,3 +97,6 @@ fn shown(text: &str) -> String {
 
 const REVEALED_FROM_BYTES: usize = 6;
 const SHOWN_CHARS: usize = 64;
+/// What is shown of a key is a few hundred; many such keys are to fit into one call.
+const MAX_KEY_BYTES: usize = 64 << 10;
+const NETWORK_BYTES: usize = 44;

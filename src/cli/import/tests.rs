@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::looks::Looks;
+use super::reason::{FieldProblem, Hash, Reason, Reference};
 use super::*;
 use crate::key::TextError;
 

@@ -2,6 +2,7 @@
 
 mod columns;
 mod create;
+mod import;
 mod list;
 mod offline;
 mod rotate;
@@ -46,6 +47,10 @@ enum Command {
     Rotate(rotate::Arguments),
     /// Tell what would become of a request with the secret on standard input
     Verify(verify::Arguments),
+    /// Take over the keys in the file of another gateway; clients keep their secrets
+    #[command(after_help = "Exit code 0: each row was created or is unchanged; 1: some were refused or skipped. \
+        What was interrupted can be run again: known secrets change nothing. No part of a secret is printed.")]
+    Import(import::Arguments),
     /// Print the digest of the secret on standard input; asks no gateway
     Hash(offline::Hash),
 }
@@ -63,6 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         Command::Revoke(revoke) => revoke.run(&open()?),
         Command::Rotate(rotate) => rotate.run(&open()?),
         Command::Verify(verify) => verify.run(&open()?),
+        Command::Import(import) => import.run(&open()?),
         Command::Hash(hash) => hash.run(),
     }
 }
