@@ -119,6 +119,11 @@ impl Hasher {
         Some(StoredDigest { pepper: pepper.cloned(), digest })
     }
 
+    /// The pepper that new digests are made with: the last one in the order of ids; none if it knows none.
+    pub fn newest_pepper(&self) -> Option<&PepperId> {
+        self.pepper_ids().max()
+    }
+
     /// The peppers it knows.
     pub fn pepper_ids(&self) -> impl Iterator<Item = &PepperId> {
         self.peppers.iter().map(|pepper| &pepper.id)
@@ -144,6 +149,11 @@ impl fmt::Debug for Hasher {
 }
 
 impl Digest {
+    /// The SHA-256 of a secret.
+    pub fn of(secret: &[u8]) -> Self {
+        sha256(secret)
+    }
+
     /// The 32 bytes.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0

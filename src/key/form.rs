@@ -121,16 +121,16 @@ fn has_env_and_body(rest: &[u8]) -> bool {
 }
 
 /// Without a way out early, so that many bytes are looked at in one instruction.
-fn all(bytes: &[u8], fits: impl Fn(&u8) -> bool) -> bool {
+pub(super) fn all(bytes: &[u8], fits: impl Fn(&u8) -> bool) -> bool {
     bytes.iter().fold(true, |all, byte| all & fits(byte))
 }
 
-fn checksum_holds(presented: &[u8]) -> bool {
+pub(super) fn checksum_holds(presented: &[u8]) -> bool {
     presented.split_last_chunk::<CHECKSUM_BYTES>().is_some_and(|(covered, claimed)| checksum(covered) == *claimed)
 }
 
 /// CRC-32 (zlib) as big-endian base62, padded with `0`.
-fn checksum(covered: &[u8]) -> [u8; CHECKSUM_BYTES] {
+pub(super) fn checksum(covered: &[u8]) -> [u8; CHECKSUM_BYTES] {
     let mut rest = crc32fast::hash(covered);
     let mut digits = [b'0'; CHECKSUM_BYTES];
     for digit in digits.iter_mut().rev() {
@@ -147,11 +147,11 @@ fn is_word(text: &[u8], bytes_max: usize) -> bool {
         && text.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-const ADMIN_BRAND: &str = "kga";
+pub(super) const ADMIN_BRAND: &str = "kga";
 const BRAND_BYTES_MAX: usize = 12;
 const ENV_BYTES_MAX: usize = 8;
-const BODY_BYTES: usize = 32;
-const CHECKSUM_BYTES: usize = 6;
+pub(super) const BODY_BYTES: usize = 32;
+pub(super) const CHECKSUM_BYTES: usize = 6;
 /// What SHA-256 takes in one block.
 const BYTES_MAX: usize = 55;
 const SECRET_BYTES_MAX: usize = 256;

@@ -7,6 +7,7 @@ mod form;
 mod random;
 mod secret;
 mod text;
+mod token;
 
 use ipnet::IpNet;
 
@@ -17,6 +18,7 @@ pub use form::{BrandError, Form, GenerateError, Malformed};
 pub use random::RandomError;
 pub use secret::{STRENGTH_WITHOUT_PEPPER_BITS, Secret, estimated_strength_bits};
 pub use text::{KeyId, Name, Scope, TextError, TokenId};
+pub use token::{check_token, generate_token};
 
 /// The record of a key: everything but the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -192,7 +192,7 @@ impl Builder<'_, '_, '_> {
         for digest in &hasher.digests(&secret) {
             self.claim(*digest, entry, node.at)?;
         }
-        hasher.stored(&secret, hasher.pepper_ids().next()).map(|stored| stored.digest)
+        hasher.stored(&secret, hasher.newest_pepper()).map(|stored| stored.digest)
     }
 
     /// A secret that can be presented, and that cannot be guessed from its digest.
