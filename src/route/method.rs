@@ -123,6 +123,12 @@ impl Methods {
         }
     }
 
+    /// The names of the methods in the set; none if every method is allowed.
+    pub fn names(&self) -> Vec<&str> {
+        let known = USUAL.into_iter().filter(|name| self.known & Method::from_bytes(name.as_bytes()).bits() != 0);
+        known.chain(self.custom.iter().map(|name| Method::Other(name).as_str())).collect()
+    }
+
     /// Whether some method is in both sets.
     pub fn overlaps(&self, other: &Self) -> bool {
         self.is_any()
@@ -171,6 +177,12 @@ mod tests {
 
     fn set(names: &[&str]) -> Methods {
         Methods::new(names.iter().copied()).unwrap()
+    }
+
+    #[test]
+    fn a_set_tells_the_names_of_its_methods() {
+        assert_eq!(set(&["POST", "GET", "PROPFIND"]).names(), ["GET", "HEAD", "POST", "PROPFIND"]);
+        assert!(set(&[]).names().is_empty());
     }
 
     #[test]
