@@ -1,4 +1,4 @@
-//! Keeps slow and greedy clients of the operations listener from piling up.
+//! Keeps slow and greedy clients of the operations and admin listeners from piling up.
 //!
 //! A listener for axum, which bounds neither connections nor time nor request size by itself: [`Door`] lets a fixed
 //! number of connections in, the next waits in the system's queue; [`Visit`] fails once a request and its answer, with
@@ -20,14 +20,29 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::telemetry::log;
 
 /// A listener with bounds.
-pub(super) struct Door {
+pub(crate) struct Door {
     listener: TcpListener,
+    bounds: Bounds,
     places: Arc<Semaphore>,
 }
 
+/// How much clients of a listener may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// What the log calls the listener.
+    pub(crate) listener: &'static str,
+    /// Connections at once.
+    pub(crate) connections: usize,
+    /// Bytes of one request, head and body.
+    pub(crate) request_bytes: usize,
+    /// From the first byte of a request to the last of its answer, and on to the next request.
+    pub(crate) exchange: Duration,
+}
+
 /// One connection, for as long as it behaves.
-pub(super) struct Visit {
+pub(crate) struct Visit {
     stream: TcpStream,
+    bounds: Bounds,
     deadline: Pin<Box<Sleep>>,
     /// Bytes read since the last that was written.
     unanswered: usize,
@@ -36,8 +51,8 @@ pub(super) struct Visit {
 }
 
 impl Door {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, places: Arc::new(Semaphore::new(MOST_CONNECTIONS)) }
+    pub(crate) fn new(listener: TcpListener, bounds: Bounds) -> Self {
+        Self { listener, bounds, places: Arc::new(Semaphore::new(bounds.connections)) }
     }
 }
 
@@ -49,9 +64,10 @@ impl Listener for Door {
         let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
         loop {
             match self.listener.accept().await {
-                Ok((stream, address)) => return (Visit::new(stream, place), address),
+                Ok((stream, address)) => return (Visit::new(stream, self.bounds, place), address),
                 Err(error) => {
-                    log::warn("the operations listener cannot accept", &[("error", &error)]);
+                    let listener = self.bounds.listener;
+                    log::warn("a listener cannot accept", &[("listener", &listener), ("error", &error)]);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -64,11 +80,11 @@ impl Listener for Door {
 }
 
 impl Visit {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, bounds: Bounds, place: OwnedSemaphorePermit) -> Self {
         // Costs a delay at worst.
         let _ = stream.set_nodelay(true);
-        let deadline = Box::pin(sleep(LONGEST_EXCHANGE));
-        Self { stream, deadline, unanswered: 0, answering: false, _place: place }
+        let deadline = Box::pin(sleep(bounds.exchange));
+        Self { stream, bounds, deadline, unanswered: 0, answering: false, _place: place }
     }
 
     fn in_time(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -82,10 +98,11 @@ impl Visit {
     fn was_read(&mut self, bytes: usize) -> io::Result<()> {
         if bytes > 0 && std::mem::take(&mut self.answering) {
             self.unanswered = 0;
-            self.deadline.as_mut().reset(Instant::now() + LONGEST_EXCHANGE);
+            let end = Instant::now() + self.bounds.exchange;
+            self.deadline.as_mut().reset(end);
         }
         self.unanswered += bytes;
-        if self.unanswered > MOST_REQUEST_BYTES {
+        if self.unanswered > self.bounds.request_bytes {
             return Err(io::ErrorKind::InvalidData.into());
         }
         Ok(())
@@ -135,9 +152,6 @@ impl AsyncWrite for Visit {
     }
 }
 
-pub(super) const MOST_CONNECTIONS: usize = 64;
-const MOST_REQUEST_BYTES: usize = 16 * 1024;
-const LONGEST_EXCHANGE: Duration = Duration::from_secs(30);
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -148,10 +162,13 @@ mod tests {
 
     use super::*;
 
+    const BOUNDS: Bounds =
+        Bounds { listener: "test", connections: 64, request_bytes: 16 * 1024, exchange: Duration::from_secs(30) };
+
     fn with_door<F: Future<Output = ()>>(test: impl FnOnce(Door, TcpStream) -> F) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let door = Door::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+            let door = Door::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap(), BOUNDS);
             let client = TcpStream::connect(door.local_addr().unwrap()).await.unwrap();
             test(door, client).await;
         });
@@ -191,8 +208,8 @@ mod tests {
     #[test]
     fn a_request_of_more_bytes_than_a_head_needs_fails() {
         with_visit(async |mut visit, mut client| {
-            client.write_all(&[b'a'; MOST_REQUEST_BYTES + 1]).await.unwrap();
-            let read = visit.read_exact(&mut [0; MOST_REQUEST_BYTES + 1]).await;
+            client.write_all(&[b'a'; BOUNDS.request_bytes + 1]).await.unwrap();
+            let read = visit.read_exact(&mut [0; BOUNDS.request_bytes + 1]).await;
             assert_eq!(read.unwrap_err().kind(), io::ErrorKind::InvalidData);
         });
     }
@@ -201,9 +218,9 @@ mod tests {
     fn a_visit_takes_one_place_and_gives_it_back() {
         with_door(async |mut door, _client| {
             let (visit, _) = door.accept().await;
-            assert_eq!(door.places.available_permits(), MOST_CONNECTIONS - 1);
+            assert_eq!(door.places.available_permits(), BOUNDS.connections - 1);
             drop(visit);
-            assert_eq!(door.places.available_permits(), MOST_CONNECTIONS);
+            assert_eq!(door.places.available_permits(), BOUNDS.connections);
         });
     }
 }

@@ -18,13 +18,13 @@ use axum::extract::{self, Request};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::Listener;
+use axum::serve::{Listener, ListenerExt as _};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
 use crate::time;
 
-use door::Door;
+pub(crate) use door::{Bounds, Door};
 pub use state::{Addresses, Live, Reload, State};
 
 /// Where the operations listener is.
@@ -58,10 +58,12 @@ pub async fn serve<F>(listener: TcpListener, router: Router, shutdown: F) -> io:
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    serve_all(Door::new(listener), router, shutdown).await
+    serve_all(Door::new(listener, BOUNDS), router, shutdown).await
 }
 
-async fn serve_all<L, F>(listener: L, router: Router, shutdown: F) -> io::Result<()>
+/// Serves until `shutdown` completes, then finishes what is under way within a second. Handlers are told the client's
+/// address as [`ConnectInfo`](axum::extract::ConnectInfo).
+pub(crate) async fn serve_all<L, F>(listener: L, router: Router, shutdown: F) -> io::Result<()>
 where
     L: Listener<Addr = SocketAddr>,
     F: Future<Output = ()> + Send + 'static,
@@ -75,8 +77,10 @@ where
         let _ = told.await;
         tokio::time::sleep(STOP_GRACE).await;
     };
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|_| ());
     tokio::select! {
-        done = axum::serve(listener, router).with_graceful_shutdown(signal).into_future() => done,
+        done = axum::serve(listener, service).with_graceful_shutdown(signal).into_future() => done,
         () = grace => Ok(()),
     }
 }
@@ -120,6 +124,8 @@ fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
+const BOUNDS: Bounds =
+    Bounds { listener: "operations", connections: 64, request_bytes: 16 * 1024, exchange: Duration::from_secs(30) };
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
@@ -209,7 +215,7 @@ mod tests {
     fn a_connection_beyond_the_places_is_served_as_soon_as_one_is_free() {
         with_operations(async |address, _| {
             let mut guests = Vec::new();
-            for _ in 0..door::MOST_CONNECTIONS {
+            for _ in 0..BOUNDS.connections {
                 let mut guest = TcpStream::connect(address).await.unwrap();
                 guest.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
                 assert!(guest.read(&mut [0; 512]).await.unwrap() > 0);

@@ -137,6 +137,11 @@ impl State {
         self.live.get().map(|live| live()).unwrap_or_default()
     }
 
+    /// When the configuration was last loaded, and how that ended.
+    pub fn last_reload(&self) -> Option<(Timestamp, Reload)> {
+        self.status().last_reload.clone()
+    }
+
     /// Why no requests should be sent here, if so.
     pub(super) fn unready(&self) -> Option<&'static str> {
         match self.status().phase {
