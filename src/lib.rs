@@ -27,6 +27,8 @@ pub mod gateway;
 
 pub mod operations;
 
+pub mod admin;
+
 pub mod config;
 
 pub mod app;

@@ -1,0 +1,186 @@
+//! Makes keys: from the fields of a request to a checked draft, and on to a stored key with its secret.
+//!
+//! The one place where the gateway makes secrets. Called by [`super::keys`] and [`super::batch`].
+
+use super::Api;
+use super::auth::Caller;
+use super::idempotency::{Answered, Named, json};
+use super::problem::{Code, Problem};
+use super::sources::Found;
+use super::values::{self, Faults};
+use super::wire::{Create, KeyBody, KeySecret};
+use crate::catalog::Rules;
+use crate::key::{GenerateError, Key, KeyId, Secret, State};
+use crate::store::{
+    Action, Change, Commit, CommitError, Expect, Idempotency, Refusal, Revision, StoredKey, StoredSecret,
+};
+use crate::telemetry::log;
+use crate::time::Timestamp;
+
+/// A key without id and secret, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    /// With an id that means nothing yet.
+    key: Key,
+    env: String,
+}
+
+/// Makes a key with a new secret.
+pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&Named>) -> Result<Answered, Problem> {
+    if let Some(answered) = named.map(|named| named.answered(api, caller)).transpose()?.flatten() {
+        return Ok(answered);
+    }
+    let rules = api.parts.follower.catalog().rules();
+    let mut draft = Draft::check(asked, &rules, caller.now())?;
+    if draft.key.expires.is_some_and(|end| end <= caller.now()) {
+        return Err(past_end());
+    }
+    draft.confine(caller)?;
+    let secret = draft.secret(&rules)?;
+    let stored = draft.stored(new_id()?, stored_secret(&rules, &secret, caller.now()), caller.now());
+    let shown = |revision| {
+        let found = Found { file: None, stored: Some((revision, stored.clone())) };
+        KeyBody::from(&api.show(&found, caller.now()))
+    };
+    let idempotency = named.map(|named| named.kept(caller, CREATED, shown(Revision(0))));
+    let id = stored.key.id.to_string();
+    let change = Change::PutKey(Box::new(stored.clone()));
+    match api.commit(caller, change, Expect::Absent, Action::KeyCreate, idempotency) {
+        Ok(revision) => {
+            let body = json(&KeySecret {
+                key: shown(revision),
+                secret: Some(secret.expose().to_owned()),
+                revision: revision.0,
+            });
+            Ok(Answered { status: CREATED, body, id, revision, is_repeated: false })
+        }
+        Err(error) => repeated(error, named),
+    }
+}
+
+/// The answer to the same request, if that is why a commit was refused.
+pub(super) fn repeated(error: CommitError, named: Option<&Named>) -> Result<Answered, Problem> {
+    match (error, named) {
+        (CommitError::Refused { refusal: Refusal::Answered(replay), .. }, Some(named)) => named.repeat(&replay),
+        (error, _) => Err(error.into()),
+    }
+}
+
+impl Draft {
+    /// Checks all fields of a key to be.
+    pub(super) fn check(asked: &Create, rules: &Rules, now: Timestamp) -> Result<Self, Problem> {
+        let mut faults = Faults::default();
+        let name = faults.take("name", values::title(&asked.name));
+        let owner = faults.optional("owner", asked.owner.as_deref(), str::parse);
+        let plan = match asked.plan.as_deref().map(|plan| values::plan(plan, rules)).transpose() {
+            Ok(plan) => Some(plan),
+            Err(detail) => {
+                faults.note("plan", "unknown_plan", detail);
+                None
+            }
+        };
+        let scopes = values::scopes(&mut faults, asked.scopes.as_deref().unwrap_or_default());
+        let networks = faults.list("networks", asked.networks.as_deref().unwrap_or_default(), values::network);
+        let not_before = faults.optional("not_before", asked.not_before.as_deref(), values::instant);
+        let expires = faults.optional("expires", asked.expires.as_deref(), |text| values::end(text, now));
+        let env = asked.env.as_deref().unwrap_or(DEFAULT_ENV);
+        if let Err(error @ (GenerateError::Env | GenerateError::TooLong)) = rules.wire.form.generate(env) {
+            faults.note("env", "value", error);
+        }
+        check_lifetime(&mut faults, not_before.flatten(), expires.flatten());
+        let draft = (|| {
+            let id = "unnamed".parse().expect("it is an id");
+            let state = State::Active;
+            let (name, owner, plan, scopes) = (name?, owner?, plan?, scopes?);
+            let (networks, not_before, expires) = (networks?, not_before?, expires?);
+            let key = Key { id, name, owner, plan, scopes, networks, not_before, expires, state };
+            Some(Self { key, env: env.to_owned() })
+        })();
+        faults.finish(draft)
+    }
+
+    /// What an owner's token makes belongs to that owner, and is no better than the file's default.
+    fn confine(&mut self, caller: &Caller) -> Result<(), Problem> {
+        let Some(owner) = caller.owner() else { return Ok(()) };
+        let is_own = self.key.owner.as_ref().is_none_or(|asked| asked == owner);
+        if !is_own || self.key.plan.is_some() || !self.key.scopes.is_empty() {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "this token makes keys of its own owner alone, and gives them no plan and no scopes",
+            ));
+        }
+        self.key.owner = Some(owner.clone());
+        Ok(())
+    }
+
+    /// Refused until it is enabled.
+    pub(super) fn disable(&mut self) {
+        self.key.state = State::Disabled;
+    }
+
+    /// A new secret for it.
+    pub(super) fn secret(&self, rules: &Rules) -> Result<Secret, Problem> {
+        new_secret(rules, &self.env)
+    }
+
+    /// The key under this id and secret.
+    pub(super) fn stored(&self, id: KeyId, secret: StoredSecret, now: Timestamp) -> StoredKey {
+        StoredKey { key: Key { id, ..self.key.clone() }, secrets: vec![secret], created: now, changed: now }
+    }
+}
+
+/// A new secret with this word in it.
+pub(super) fn new_secret(rules: &Rules, env: &str) -> Result<Secret, Problem> {
+    rules.wire.form.generate(env).map_err(|error| {
+        log::error("no secret can be made", &[("error", &error)]);
+        Problem::internal()
+    })
+}
+
+/// A new id.
+pub(super) fn new_id() -> Result<KeyId, Problem> {
+    KeyId::generate().map_err(|error| {
+        log::error("no id can be made", &[("error", &error)]);
+        Problem::internal()
+    })
+}
+
+/// What is kept of a secret: its digest under the newest pepper, or a plain one if there is none.
+pub(super) fn stored_secret(rules: &Rules, secret: &Secret, now: Timestamp) -> StoredSecret {
+    let hasher = &rules.wire.hasher;
+    let digest = hasher.stored(secret.expose().as_bytes(), hasher.newest_pepper());
+    let digest = digest.expect("the hasher knows its own pepper");
+    StoredSecret { digest, hint: secret.hint(), since: now, until: None, last_used: None }
+}
+
+/// A key that ends before it begins is a mistake.
+pub(super) fn check_lifetime(faults: &mut Faults, not_before: Option<Timestamp>, expires: Option<Timestamp>) {
+    if let (Some(begin), Some(end)) = (not_before, expires)
+        && begin >= end
+    {
+        faults.note("expires", "value", "it is to be after `not_before`");
+    }
+}
+
+fn past_end() -> Problem {
+    let mut faults = Faults::default();
+    faults.note("expires", "value", "it lies in the past");
+    faults.finish::<()>(None).expect_err("something was noted")
+}
+
+impl Api {
+    /// Makes one change, in the name of the caller.
+    pub(super) fn commit(
+        &self,
+        caller: &Caller,
+        change: Change,
+        expect: Expect,
+        action: Action,
+        idempotency: Option<Idempotency>,
+    ) -> Result<Revision, CommitError> {
+        self.parts.follower.commit(Commit { change, expect, action, origin: caller.origin(), idempotency })
+    }
+}
+
+const CREATED: u16 = 201;
+pub(super) const DEFAULT_ENV: &str = "live";

@@ -1,0 +1,155 @@
+//! The admin API: keys, tokens and the audit log over HTTP, for people and programs that run the gateway.
+//!
+//! Runs on the control thread; whatever blocks is given a thread of its own. A request passes `door` (who is it, `roles`: may
+//! it), then one handler: read the body, check it into domain types, commit, answer. What an answer shows is read from the
+//! store and the file together (`sources`). Built by `app`, which also calls [`provision`] at the start.
+
+mod audit;
+mod auth;
+mod batch;
+mod body;
+mod change;
+mod create;
+mod door;
+mod explain;
+mod idempotency;
+mod keys;
+mod list;
+mod openapi;
+mod problem;
+mod provision;
+mod roles;
+mod rules;
+mod settings;
+mod sources;
+mod tokens;
+mod values;
+mod verify;
+mod wire;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::catalog::{FileKey, Follower};
+use crate::operations::{self, Bounds, Door};
+
+use auth::Logins;
+
+pub use explain::{Credential, Explanation, LimitLeft, Question};
+pub use provision::{Outcome, ProvisionError, Provisioned, provision};
+
+/// Where the admin listener is, and what its clients may ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Its address; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Whether an address that others can reach is served without TLS.
+    pub allow_insecure: bool,
+    /// Bounds on requests.
+    pub limits: Limits,
+}
+
+/// Bounds on requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Largest body of a request.
+    pub body_bytes: usize,
+    /// Largest body of a batch.
+    pub batch_bytes: usize,
+    /// How long a request may take.
+    pub request_time: Duration,
+    /// Requests that are worked on at once.
+    pub running: usize,
+    /// How long a request waits for its turn.
+    pub queue_time: Duration,
+    /// Wrong tokens from one client network per minute, before it has to wait.
+    pub failed_logins_per_minute: NonZeroU32,
+}
+
+/// A request to load the file again: answered with the generation that is in force then, or with every problem.
+pub type Reload = oneshot::Sender<Result<u64, Vec<String>>>;
+
+/// What the admin API works on.
+pub struct Parts {
+    /// Keys and tokens: what is durable and in force.
+    pub follower: Arc<Follower>,
+    /// The keys of the file, sorted by id; revoked ones have that state.
+    pub file_keys: Arc<ArcSwap<Vec<FileKey>>>,
+    /// What the data plane would do with a request.
+    pub explain: Arc<dyn Fn(&Question) -> Explanation + Send + Sync>,
+    /// Has the file loaded again.
+    pub reload: mpsc::Sender<Reload>,
+    /// The problems of the file as it is on disk; blocks.
+    pub check: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
+    /// The program as the operations listener shows it.
+    pub state: Arc<operations::State>,
+    /// Bounds on requests.
+    pub limits: Limits,
+}
+
+/// What every handler has at hand.
+struct Api {
+    parts: Parts,
+    logins: Logins,
+    places: Arc<Semaphore>,
+}
+
+/// The resources of the admin API.
+pub fn router(parts: Parts) -> Router {
+    let logins = Logins::new(parts.limits.failed_logins_per_minute);
+    let places = Arc::new(Semaphore::new(parts.limits.running));
+    openapi::router(Arc::new(Api { parts, logins, places }))
+}
+
+/// Serves until `shutdown` completes, then finishes what is under way within a second.
+///
+/// # Errors
+///
+/// None that ends it is known: failures to accept are waited out.
+pub async fn serve<F>(listener: TcpListener, router: Router, limits: Limits, shutdown: F) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let bounds = Bounds {
+        listener: "admin",
+        connections: MOST_CONNECTIONS,
+        // A body that is somewhat too large is told so; beyond that the connection is cut off.
+        request_bytes: limits.batch_bytes.saturating_mul(2),
+        exchange: LONGEST_EXCHANGE,
+    };
+    operations::serve_all(Door::new(listener, bounds), router, shutdown).await
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 1 << 20,
+            batch_bytes: 8 << 20,
+            request_time: Duration::from_secs(10),
+            running: 64,
+            queue_time: Duration::from_secs(2),
+            failed_logins_per_minute: NonZeroU32::new(20).expect("20 is not 0"),
+        }
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("follower", &self.follower).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}
+
+const MOST_CONNECTIONS: usize = 256;
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Every call with every role, and without a token.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::world::{ACME, OPERATOR, VIEWER, World, named, run};
+use crate::admin::openapi::described;
+use crate::admin::roles::{OPEN, TABLE};
+
+/// Call, body, and the statuses for operator, viewer and owner.
+type Row = (&'static str, Value, [u16; 3]);
+
+fn expected() -> Vec<Row> {
+    let none = || Value::Null;
+    vec![
+        ("POST /v1/keys", named("n"), [201, 403, 201]),
+        ("GET /v1/keys", none(), [200, 200, 200]),
+        ("GET /v1/keys/{id}", none(), [200, 200, 200]),
+        ("PATCH /v1/keys/{id}", named("m"), [200, 403, 200]),
+        ("DELETE /v1/keys/{id}", none(), [200, 403, 200]),
+        ("POST /v1/keys/{id}/revoke", none(), [200, 403, 200]),
+        ("POST /v1/keys/{id}/disable", none(), [200, 403, 200]),
+        ("POST /v1/keys/{id}/enable", none(), [200, 403, 200]),
+        ("POST /v1/keys/{id}/rotate", none(), [200, 403, 200]),
+        ("POST /v1/keys:batch", json!({"keys": []}), [200, 403, 403]),
+        ("POST /v1/keys/verify", json!({"secret": "x"}), [200, 200, 200]),
+        ("POST /v1/explain", json!({"method": "GET", "path": "/"}), [200, 200, 403]),
+        ("GET /v1/plans", none(), [200, 200, 403]),
+        ("GET /v1/routes", none(), [200, 200, 403]),
+        ("GET /v1/upstreams", none(), [200, 200, 403]),
+        ("POST /v1/reload", none(), [200, 403, 403]),
+        ("POST /v1/config/check", none(), [200, 403, 403]),
+        ("GET /v1/audit", none(), [200, 200, 403]),
+        ("GET /v1/status", none(), [200, 200, 403]),
+        ("POST /v1/tokens", json!({"role": "viewer"}), [201, 403, 403]),
+        ("GET /v1/tokens", none(), [200, 200, 403]),
+        ("DELETE /v1/tokens/{id}", none(), [200, 403, 403]),
+        ("GET /v1/openapi.json", none(), [200, 200, 200]),
+        ("GET /v1/nothing", none(), [404, 404, 404]),
+        ("PUT /v1/keys", none(), [405, 405, 405]),
+    ]
+}
+
+/// The call about a fresh key of acme, or a fresh token.
+async fn concrete(world: &World, call: &str) -> String {
+    let id = match (call.contains("{id}"), call.contains("tokens")) {
+        (false, _) => return call.to_owned(),
+        (true, true) => world.ask("POST /v1/tokens", json!({"role": "viewer"})).await.expect(201)["id"].clone(),
+        (true, false) => world.make(json!({"name": "n", "owner": "acme"})).await.0.into(),
+    };
+    call.replace("{id}", id.as_str().unwrap())
+}
+
+#[test]
+fn each_role_may_what_the_table_says() {
+    run(async |world| {
+        for (call, body, statuses) in expected() {
+            for (role, status) in [OPERATOR, VIEWER, ACME].into_iter().zip(statuses) {
+                let got = world.call(role, &concrete(&world, call).await, body.clone()).await;
+                assert_eq!(got.status, status, "{role}: {call}: {}", got.text);
+                if status == 403 {
+                    got.refused(403, "forbidden");
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn nothing_but_the_description_is_told_without_a_token() {
+    run(async |world| {
+        for (call, body, _) in expected() {
+            let got = world.send(&[], &concrete(&world, call).await, body).await;
+            if call.ends_with(OPEN) {
+                got.expect(200);
+            } else {
+                got.refused(401, "unauthenticated");
+                assert_eq!(got.field("www-authenticate"), "Bearer realm=\"keygate-admin\"");
+            }
+        }
+        let before = world.rows().len();
+        world.send(&[], "POST /v1/keys", named("n")).await.refused(401, "unauthenticated");
+        assert_eq!(world.rows().len(), before);
+    });
+}
+
+#[test]
+fn every_route_is_in_the_table_and_the_other_way_round() {
+    let (_, document) = described();
+    let document = serde_json::to_value(&document).unwrap();
+    let mut routes = BTreeSet::from([("GET".to_owned(), OPEN.to_owned())]);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        routes.extend(item.as_object().unwrap().keys().map(|method| (method.to_uppercase(), path.clone())));
+    }
+    let table: BTreeSet<_> = TABLE.iter().map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned())).collect();
+    assert_eq!(routes, table);
+    let tested = expected()
+        .into_iter()
+        .map(|(call, ..)| call.split_once(' ').unwrap())
+        .filter(|(method, path)| TABLE.iter().any(|(m, p, _)| m == method && p == path));
+    assert_eq!(tested.count(), TABLE.len());
+}
+
+#[test]
+fn a_method_that_there_is_not_tells_those_that_there_are() {
+    run(async |world| {
+        let got = world.ask("PUT /v1/keys", Value::Null).await;
+        got.refused(405, "method_not_allowed");
+        assert_eq!(got.field("allow"), "POST, GET, HEAD");
+        assert_eq!(world.ask("HEAD /v1/keys", Value::Null).await.status, 200);
+        world.call(ACME, "HEAD /v1/audit", Value::Null).await;
+        assert_eq!(world.call(ACME, "HEAD /v1/audit", Value::Null).await.status, 403);
+    });
+}
+
+#[test]
+fn an_owner_has_its_own_keys_and_no_others() {
+    run(async |world| {
+        let (theirs, secret) = world.make(json!({"name": "n", "owner": "other"})).await;
+        let (nobodys, _) = world.make(named("n")).await;
+        for id in [&theirs, &nobodys, "key_nothing", "%20", "key_%00"] {
+            for call in
+                ["GET /v1/keys/{id}", "DELETE /v1/keys/{id}", "POST /v1/keys/{id}/rotate", "POST /v1/keys/{id}/enable"]
+            {
+                let got = world.call(ACME, &call.replace("{id}", id), Value::Null).await;
+                assert_eq!(got.refused(404, "not_found")["detail"], "there is nothing of this id", "{call}");
+            }
+            world.call(ACME, &format!("PATCH /v1/keys/{id}"), named("m")).await.refused(404, "not_found");
+        }
+        let verified = world.call(ACME, "POST /v1/keys/verify", json!({"secret": secret})).await.expect(200);
+        assert_eq!((verified["outcome"].as_str(), &verified["key"]), (Some("key_unknown"), &Value::Null));
+        let listed = world.call(ACME, "GET /v1/keys", Value::Null).await.expect(200);
+        let owners: BTreeSet<_> =
+            listed["keys"].as_array().unwrap().iter().map(|key| key["owner"].clone().to_string()).collect();
+        assert_eq!(owners, BTreeSet::from(["\"acme\"".to_owned()]));
+        assert_eq!(world.call(ACME, "GET /v1/keys?owner=other", Value::Null).await.expect(200)["keys"], json!([]));
+        assert_eq!(world.key(&theirs).await["state"], "active");
+    });
+}
+
+#[test]
+fn an_owner_cannot_give_itself_more() {
+    run(async |world| {
+        let made = world.call(ACME, "POST /v1/keys", named("n")).await.expect(201);
+        assert_eq!(made["key"]["owner"], "acme");
+        let id = made["key"]["id"].as_str().unwrap();
+        world.call(ACME, "POST /v1/keys", json!({"name": "n", "owner": "acme"})).await.expect(201);
+        for more in [json!({"owner": "other"}), json!({"plan": "pro"}), json!({"scopes": ["a"]})] {
+            let mut asked = more.clone();
+            asked["name"] = "n".into();
+            world.call(ACME, "POST /v1/keys", asked).await.refused(403, "forbidden");
+            world.call(ACME, &format!("PATCH /v1/keys/{id}"), more).await.refused(403, "forbidden");
+        }
+        for cleared in ["owner", "plan", "scopes"] {
+            world.call(ACME, &format!("PATCH /v1/keys/{id}"), json!({cleared: null})).await.refused(403, "forbidden");
+        }
+        let own = json!({"name": "m", "expires": "1d", "not_before": null, "networks": ["10.0.0.0/8"]});
+        assert_eq!(world.call(ACME, &format!("PATCH /v1/keys/{id}"), own).await.expect(200)["key"]["name"], "m");
+    });
+}
