@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::health::Told;
 use super::keeping;
 use super::logging::LogThread;
-use super::reload::{self, InForce, Prepared, Refused};
+use super::management::{self, FileKeys};
+use super::reload::{self, InForce, Prepared, Refused, Stage};
+use super::signals::{HANGUP, Signals};
+use crate::admin;
 use crate::catalog::{Catalog, Follower};
-use crate::config::Watcher;
+use crate::config::{self, Watcher};
 use crate::gateway::{self, Gateway};
 use crate::operations::{self, Addresses, State, echo};
 use crate::telemetry::Metrics;
@@ -53,9 +55,7 @@ pub fn serve(config: &Path, companion: Companion, on_ready: impl FnOnce(&Address
 
 struct Control {
     config: PathBuf,
-    catalog: Arc<Catalog>,
-    follower: Option<Arc<Follower>>,
-    state: Arc<State>,
+    stage: Stage,
     gateway: Option<Gateway>,
     log_thread: LogThread,
     watcher: Watcher,
@@ -67,39 +67,8 @@ struct Control {
     stop: watch::Sender<bool>,
     signals: Signals,
     resolve_now: Arc<Notify>,
-}
-
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-            _ = self.hangup.recv() => HANGUP,
-        }
-    }
-
-    async fn stop(&mut self) -> &'static str {
-        loop {
-            match self.next().await {
-                HANGUP => {}
-                name => return name,
-            }
-        }
-    }
+    /// What the admin API asks for; nothing ever comes if it is off.
+    reloads: mpsc::Receiver<admin::Reload>,
 }
 
 impl Control {
@@ -114,7 +83,9 @@ impl Control {
         let data_dir = prepared.in_force.data_dir.as_deref();
         let follower = data_dir.map(|folder| keeping::open(folder, &catalog)).transpose()?;
         tell_live(&state, &catalog, follower.as_ref());
-        let in_force = reload::apply(prepared, &catalog, follower.as_deref(), &state);
+        let file_keys = prepared.in_force.admin.as_ref().map(|_| FileKeys::default());
+        let stage = Stage { catalog: Arc::clone(&catalog), follower, file_keys, state: Arc::clone(&state) };
+        let in_force = reload::apply(prepared, &stage);
         let (log, writer) =
             AccessLog::open(&in_force.telemetry, Arc::clone(&metrics)).context("cannot open the request log")?;
         let (stop, stopped) = watch::channel(false);
@@ -126,6 +97,10 @@ impl Control {
             let served = operations::serve(listener, operations::router(Arc::clone(&state)), until(stopped.clone()));
             tasks.spawn(async { ("operations listener", served.await) });
         }
+        let reloads = match &in_force.admin {
+            Some(admin) => start_admin(config, admin, &stage, &mut addresses, &mut tasks, stopped.clone()).await?,
+            None => mpsc::channel(1).1,
+        };
         start_companion(companion, &mut tasks, stopped.clone())?;
         resolve_once(&catalog).await;
         let gateway = gateway::start(&in_force.gateway, Arc::clone(&catalog), &metrics, &log)?;
@@ -141,9 +116,7 @@ impl Control {
         let (config, gateway) = (config.to_owned(), Some(gateway));
         Ok(Self {
             config,
-            catalog,
-            follower,
-            state,
+            stage,
             gateway,
             log_thread,
             watcher,
@@ -154,6 +127,7 @@ impl Control {
             stop,
             signals,
             resolve_now,
+            reloads,
         })
     }
 
@@ -168,17 +142,21 @@ impl Control {
                 name = self.signals.next() => match name {
                     HANGUP => {
                         self.log_thread.reopen();
-                        self.reload(HANGUP).await?;
+                        let _ = self.reload(HANGUP).await?;
                     }
                     _ => {
                         log::info("stopping", &[("signal", &name)]);
                         return Ok(());
                     }
                 },
-                () = self.watcher.changed() => self.reload("file changed").await?,
+                () = self.watcher.changed() => drop(self.reload("file changed").await?),
+                Some(asked) = self.reloads.recv() => {
+                    // Who asked may have gone.
+                    let _ = asked.send(self.reload("admin API").await?);
+                }
                 _ = second.tick() => {
                     time::realign();
-                    told.look(&self.catalog.rules().upstreams);
+                    told.look(&self.stage.catalog.rules().upstreams);
                     self.check_threads()?;
                     self.keep(keeping::catch_up);
                 }
@@ -189,41 +167,42 @@ impl Control {
         }
     }
 
-    /// Applies the configuration as it is in the files now; on the side, so that scrapes are answered meanwhile.
-    async fn reload(&mut self, cause: &str) -> anyhow::Result<()> {
+    /// Applies the configuration as it is in the files now, on the side, so that scrapes are answered meanwhile: its generation, or
+    /// every problem.
+    async fn reload(&mut self, cause: &str) -> anyhow::Result<Result<u64, Vec<String>>> {
         log::info("reloading the configuration", &[("cause", &cause)]);
-        let doubts = match self.prepare().await {
+        let (outcome, doubts) = match self.prepare().await {
             Ok(prepared) => {
-                let (catalog, state) = (Arc::clone(&self.catalog), Arc::clone(&self.state));
-                let follower = self.follower.clone();
-                let applied =
-                    spawn_blocking(move || reload::apply(prepared, &catalog, follower.as_deref(), &state)).await;
+                let stage = self.stage.clone();
+                let applied = spawn_blocking(move || reload::apply(prepared, &stage)).await;
                 // After a panic what is in force may be half of each configuration.
-                self.take_over(applied.context("bringing the configuration into force failed")?)
+                let doubts = self.take_over(applied.context("bringing the configuration into force failed")?);
+                (Ok(self.stage.catalog.generation()), doubts)
             }
             Err(refused) => {
                 refused.problems.iter().for_each(|problem| log::error(problem, &[]));
                 log::error("the configuration is refused; the previous one stays in force", &[]);
-                self.watcher.follow(&refused.files)
+                let doubts = self.watcher.follow(&refused.files);
+                (Err(refused.problems), doubts)
             }
         };
         doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
-        Ok(())
+        Ok(outcome)
     }
 
     /// Does something with the store on the side, unless the last such thing is still being done.
     fn keep(&mut self, work: impl FnOnce(&Follower) + Send + 'static) {
-        if let (Some(follower), true) = (self.follower.clone(), self.keeping.is_empty()) {
+        if let (Some(follower), true) = (self.stage.follower.clone(), self.keeping.is_empty()) {
             self.keeping.spawn_blocking(move || work(&follower));
         }
     }
 
     async fn prepare(&self) -> Result<Prepared, Refused> {
-        let (config, catalog, state) = (self.config.clone(), Arc::clone(&self.catalog), Arc::clone(&self.state));
-        let prepared = spawn_blocking(move || reload::prepare(&config, &catalog, &state)).await;
+        let (config, stage) = (self.config.clone(), self.stage.clone());
+        let prepared = spawn_blocking(move || reload::prepare(&config, &stage.catalog, &stage.state)).await;
         prepared.unwrap_or_else(|panic| {
             let problem = format!("reading the configuration failed, which is a defect of keygate: {panic}");
-            Err(reload::refuse(vec![problem], self.in_force.files.clone(), &self.state))
+            Err(reload::refuse(vec![problem], self.in_force.files.clone(), &self.stage.state))
         })
     }
 
@@ -253,7 +232,7 @@ impl Control {
 
     /// Stops accepting, lets running requests finish, then ends everything else. A second signal ends it at once.
     async fn stop(mut self) -> anyhow::Result<()> {
-        self.state.draining();
+        self.stage.state.draining();
         let gateway = self.gateway.take();
         let draining = spawn_blocking(|| gateway.map_or(Ok(()), Gateway::stop));
         let drained = tokio::select! {
@@ -301,6 +280,28 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
 }
 
+/// Serves the admin API; what it asks of the control thread comes out of the receiver.
+async fn start_admin(
+    config: &Path,
+    options: &config::Admin,
+    stage: &Stage,
+    addresses: &mut Addresses,
+    tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<mpsc::Receiver<admin::Reload>> {
+    let (Some(follower), Some(file_keys)) = (&stage.follower, &stage.file_keys) else {
+        bail!("an admin API without a store, which is a defect of keygate");
+    };
+    management::provision(follower, &options.token_files)?;
+    let listener = listen(options.address).await.context("admin")?;
+    addresses.admin = listener.local_addr().ok();
+    let (parts, reloads) = management::parts(config, follower, file_keys, &stage.state);
+    let limits = parts.limits;
+    let served = admin::serve(listener, admin::router(parts), limits, until(stopped));
+    tasks.spawn(async { ("admin listener", served.await) });
+    Ok(reloads)
+}
+
 fn start_companion(
     companion: Companion,
     tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
@@ -346,11 +347,13 @@ fn report_unresolved(upstream: &upstream::Upstream, target: &str, error: &std::i
 
 fn announce(addresses: &Addresses, (threads, max_connections): (usize, usize)) {
     let listeners: Vec<String> = addresses.listeners.iter().map(ToString::to_string).collect();
-    let operations = addresses.operations.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let or_off = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |address| address.to_string());
+    let (admin, operations) = (or_off(addresses.admin), or_off(addresses.operations));
     log::info(
         "listening",
         &[
             ("listeners", &listeners.join(" ")),
+            ("admin", &admin),
             ("operations", &operations),
             ("threads", &threads),
             ("max_connections", &max_connections),
@@ -376,8 +379,6 @@ fn premature_end(ended: Result<(&'static str, std::io::Result<()>), tokio::task:
     }
 }
 
-/// The signal that reloads.
-const HANGUP: &str = "SIGHUP";
 /// How long a start waits for one upstream's names.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is noted in the store which keys were used.

@@ -6,6 +6,8 @@ mod control;
 mod health;
 mod keeping;
 mod logging;
+mod management;
 mod reload;
+mod signals;
 
 pub use control::{Companion, ConfigRefused, serve};

@@ -1,13 +1,26 @@
 //! Bringing a configuration into force: loaded and compiled aside, then swapped; a bad one changes nothing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::keeping;
+use super::management::FileKeys;
 use crate::catalog::{Catalog, FileKey, Follower, Rules};
 use crate::config::{self, Settings};
 use crate::operations::{Reload, State};
 use crate::telemetry::log;
 use crate::{gateway, operations, telemetry, time};
+
+/// What a configuration is brought into force on.
+#[derive(Clone)]
+pub(super) struct Stage {
+    pub(super) catalog: Arc<Catalog>,
+    /// None: there is no store.
+    pub(super) follower: Option<Arc<Follower>>,
+    /// None: nobody asks for them.
+    pub(super) file_keys: Option<FileKeys>,
+    pub(super) state: Arc<State>,
+}
 
 /// What a configuration leaves behind once its rules and keys are in force.
 #[derive(Debug)]
@@ -65,9 +78,15 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
 }
 
 /// Brings a configuration into force; tells the log, the metrics and `/status`. Blocks.
-pub(super) fn apply(prepared: Prepared, catalog: &Catalog, follower: Option<&Follower>, state: &State) -> InForce {
+pub(super) fn apply(prepared: Prepared, stage: &Stage) -> InForce {
+    let Stage { catalog, follower, file_keys, state } = stage;
+    if let Some(file_keys) = file_keys {
+        let mut shown: Vec<FileKey> = prepared.keys.iter().filter(|key| !key.digests.is_empty()).cloned().collect();
+        shown.sort_by(|a, b| a.key.id.cmp(&b.key.id));
+        file_keys.store(Arc::new(shown));
+    }
     let applied = catalog.apply(prepared.rules, prepared.keys);
-    keeping::reconcile(catalog, follower);
+    keeping::reconcile(catalog, follower.as_deref());
     log::set_format(prepared.in_force.telemetry.format);
     log::info(
         "configuration in force",
