@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk
 
-.PHONY: run test fmt lint unit docs deps bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
+.PHONY: run test fmt lint unit docs deps fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -67,6 +67,10 @@ bench-store:
 soak: deps
 	$(CARGO) build --release --locked
 	benches/soak.sh
+
+# A running admin API against its own description: make fuzz-admin URL=http://127.0.0.1:9180 TOKEN_FILE=data/admin.token
+fuzz-admin:
+	tests/schemathesis/run $(URL) $(TOKEN_FILE)
 
 clean:
 	$(CARGO) clean

@@ -16,7 +16,7 @@ use super::auth::Caller;
 use super::body;
 use super::door::blocking;
 use super::keys::{document, limit};
-use super::problem::Problem;
+use super::problem::{Code, Problem};
 use super::values::shown;
 use crate::store::{AuditRow, Store, StoreError};
 
@@ -26,7 +26,7 @@ use crate::store::{AuditRow, Store, StoreError};
 #[into_params(parameter_in = Query)]
 pub(super) struct AuditQuery {
     /// Those with numbers above this one.
-    #[param(default = 0, minimum = 0)]
+    #[param(default = 0, minimum = 0, maximum = 9223372036854775807_i64)]
     after: Option<u64>,
     #[param(minimum = 1, maximum = 1000, default = 100)]
     limit: Option<usize>,
@@ -80,12 +80,15 @@ struct RowBody {
 pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
     let asked: AuditQuery = body::query(&uri)?;
     let limit = limit(asked.limit)?;
+    let after = asked.after.unwrap_or_default();
+    if i64::try_from(after).is_err() {
+        return Err(Problem::new(Code::Malformed, "an `after` is the number of a row"));
+    }
     let page = blocking(api, caller, move |api, _| {
         let store = api.parts.follower.store();
         let after = match asked.from_end.unwrap_or_default() {
             true => last(store)?.saturating_sub(limit as u64),
-            // What the store counts has 63 bits.
-            false => asked.after.unwrap_or_default().min(i64::MAX as u64),
+            false => after,
         };
         Ok(page(store.audit(after, limit + 1)?, limit))
     });

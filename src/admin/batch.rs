@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
-use super::body;
+use super::body::{self, Object};
 use super::create::{self, Draft};
 use super::door::blocking;
 use super::keys::document;
@@ -29,19 +29,19 @@ use crate::store::{Action, Change, Commit, CommitError, Expect, Refusal, StoredK
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Batch {
-    #[schema(max_items = 1000)]
-    keys: Vec<BatchKey>,
+    #[schema(value_type = Vec<BatchKey>, max_items = 1000)]
+    keys: Vec<Object<BatchKey>>,
     /// Nothing is written, and the answer says what would be.
     #[serde(default)]
     #[schema(default = false)]
     dry_run: bool,
 }
 
-/// A key to be, with a secret or the digest of one that exists, or neither.
+/// A key to be, with a secret or the digest of one that exists, or neither. The fields are those of a single key; what is wrong
+/// with their values is told in the row's outcome.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct BatchKey {
-    #[schema(min_length = 1, max_length = 200)]
     name: String,
     owner: Option<String>,
     plan: Option<String>,
@@ -51,15 +51,13 @@ struct BatchKey {
     expires: Option<String>,
     env: Option<String>,
     /// 1 to 64 of `A-Z a-z 0-9 _ . -`; absent: made.
-    #[schema(min_length = 1, max_length = 64, pattern = "^[A-Za-z0-9_.-]+$")]
     id: Option<String>,
     /// A secret that clients have, of whatever shape: 1 to 256 visible ASCII characters.
     #[schema(value_type = Option<String>)]
     secret: Option<SecretText>,
     /// `sha256:<64 hex>` or `hmac-sha256:<pepper id>:<64 hex>`.
     digest: Option<String>,
-    /// What lists show of a secret that is known by its digest.
-    #[schema(max_length = 32)]
+    /// What lists show of the secret: at most 32 characters.
     hint: Option<String>,
     #[schema(default = false)]
     disabled: Option<bool>,
@@ -137,7 +135,7 @@ pub(super) async fn batch(State(api): State<Arc<Api>>, caller: Caller, request: 
 fn done(api: &Api, caller: &Caller, asked: Batch) -> Result<BatchDone, Problem> {
     let rules = api.parts.follower.catalog().rules();
     let (mut results, mut ready, mut taken) = (Vec::with_capacity(asked.keys.len()), Vec::new(), Taken::default());
-    for (place, row) in asked.keys.into_iter().enumerate() {
+    for (place, Object(row)) in asked.keys.into_iter().enumerate() {
         let result = match prepared(api, caller, &rules, &mut taken, row)? {
             Ok((stored, secret)) => {
                 let id = Some(stored.key.id.to_string());

@@ -3,13 +3,17 @@
 //! What cannot be read at all is malformed; what has the wrong shape is invalid, and the field is named. No answer repeats a
 //! value that was sent, since it may be a secret. Called by every handler.
 
+use std::fmt;
 use std::future::poll_fn;
+use std::marker::PhantomData;
 use std::pin::Pin;
 
 use axum::body::{Body, HttpBody as _};
 use axum::extract::{Query, Request};
 use axum::http::{HeaderMap, Uri, header};
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
 use super::problem::{Code, FieldError, Problem};
@@ -29,17 +33,21 @@ pub(super) enum Condition {
     Revisions(Vec<u64>),
 }
 
-/// The JSON of a body, with its bytes.
+/// A JSON object. Structs alone would be read from arrays of their fields too.
+pub(super) struct Object<T>(pub(super) T);
+
+/// The JSON object of a body, with its bytes.
 pub(super) async fn json<T: DeserializeOwned>(request: Request, bytes_max: usize) -> Result<(T, Bytes), Problem> {
     let is_json = is_json(request.headers());
     let bytes = collect(request.into_body(), bytes_max).await?;
     if !is_json {
         return Err(Problem::new(Code::UnsupportedMediaType, "send JSON, with `Content-Type: application/json`"));
     }
-    Ok((parse(&bytes)?, bytes))
+    let Object(value) = parse(&bytes)?;
+    Ok((value, bytes))
 }
 
-/// The JSON of a body that may be left out.
+/// The JSON object of a body that may be left out, or be null.
 pub(super) async fn optional_json<T: DeserializeOwned + Default>(
     request: Request,
     bytes_max: usize,
@@ -48,7 +56,9 @@ pub(super) async fn optional_json<T: DeserializeOwned + Default>(
     let bytes = collect(request.into_body(), bytes_max).await?;
     match bytes.is_empty() {
         true => Ok((T::default(), bytes)),
-        false if is_json => Ok((parse(&bytes)?, bytes)),
+        false if is_json => {
+            Ok((parse::<Option<Object<T>>>(&bytes)?.map_or_else(T::default, |Object(value)| value), bytes))
+        }
         false => Err(Problem::new(Code::UnsupportedMediaType, "send JSON, with `Content-Type: application/json`")),
     }
 }
@@ -83,6 +93,27 @@ impl Condition {
         let stale =
             || Problem::new(Code::PreconditionFailed, "it was changed since the revision in `If-Match`: read it again");
         if holds { Ok(()) } else { Err(stale()) }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Entries(PhantomData)).map(Self)
+    }
+}
+
+/// Reads a value from the entries of an object.
+struct Entries<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, entries: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(entries))
     }
 }
 

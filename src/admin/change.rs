@@ -72,7 +72,8 @@ pub(super) fn rotate(
         if let Some(answered) = named.map(|named| named.answered(api, caller)).transpose()?.flatten() {
             return Ok(answered);
         }
-        let (revision, stored) = changeable(api, caller, &found, condition)?;
+        let (revision, stored) = changeable(api, caller, &found)?;
+        condition.check(Some(*revision))?;
         let rules = api.parts.follower.catalog().rules();
         let secret = new_secret(&rules, env_of(stored, &rules))?;
         let next = rotated(stored, stored_secret(&rules, &secret, caller.now()), grace_end, caller.now());
@@ -141,8 +142,10 @@ fn edit(
 ) -> Result<Changed, Problem> {
     for _ in 0..MOST_TRIES {
         let found = api.found(caller, id)?;
-        let (revision, stored) = changeable(api, caller, &found, condition)?;
+        let (revision, stored) = changeable(api, caller, &found)?;
         let next = next(stored)?;
+        // Last, after all that would be refused without a condition too (RFC 9110 section 13.2.1).
+        condition.check(Some(*revision))?;
         if next == *stored {
             return Ok(unchanged(api, caller, &found));
         }
@@ -157,15 +160,9 @@ fn edit(
     Err(overtaken())
 }
 
-/// The key of the store, if it may be changed under this condition.
-fn changeable<'f>(
-    api: &Api,
-    caller: &Caller,
-    found: &'f Found,
-    condition: &Condition,
-) -> Result<&'f (Revision, StoredKey), Problem> {
+/// The key of the store, if it may be changed.
+fn changeable<'f>(api: &Api, caller: &Caller, found: &'f Found) -> Result<&'f (Revision, StoredKey), Problem> {
     let stored = found.editable()?;
-    condition.check(Some(stored.0))?;
     if api.show(found, caller.now()).key.state == State::Revoked {
         return Err(Refusal::Revoked.into());
     }

@@ -93,7 +93,7 @@ pub struct LimitLeft {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Explain {
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 256)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 256, pattern = "^[!-~]+$")]
     secret: Option<SecretText>,
     /// The id of a key, in place of its secret.
     key: Option<String>,

@@ -18,8 +18,7 @@ pub(super) struct Named {
     request: [u8; 32],
 }
 
-/// An answer with a secret, or its repetition without.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An answer with a secret, or its repetition without. Not to be printed.
 pub(super) struct Answered {
     pub(super) status: u16,
     pub(super) body: String,

@@ -34,6 +34,9 @@ pub(super) struct TokenCreate {
     #[schema(pattern = "^(operator|viewer|owner:[!-~]([ -~]{0,126}[!-~])?)$", example = "viewer")]
     role: String,
     /// A time, or a duration from now such as `90d`.
+    #[schema(
+        pattern = "^([0-9]{1,9}(ms|s|m|h)|[0-9]{1,5}d|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$"
+    )]
     expires: Option<String>,
 }
 

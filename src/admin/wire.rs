@@ -151,6 +151,9 @@ pub(super) struct Create {
     #[schema(format = DateTime)]
     pub(super) not_before: Option<String>,
     /// A time, or a duration from now such as `90d`.
+    #[schema(
+        pattern = "^([0-9]{1,9}(ms|s|m|h)|[0-9]{1,5}d|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$"
+    )]
     pub(super) expires: Option<String>,
     /// A word in the secret, such as `live` or `test`.
     #[schema(pattern = "^[a-z][a-z0-9]{1,7}$", default = "live")]
@@ -169,10 +172,10 @@ pub(super) struct ScopeText(String);
 #[schema(as = KeyPatch)]
 pub(super) struct Patch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 200)]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub(super) name: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = r"^[!-~]([ -~]*[!-~])?$")]
     pub(super) owner: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
@@ -188,7 +191,7 @@ pub(super) struct Patch {
     pub(super) not_before: Option<Option<String>>,
     /// A time, or a duration from now.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, pattern = "^([0-9]{1,9}(ms|s|m|h)|[0-9]{1,5}d|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$")]
     pub(super) expires: Option<Option<String>>,
 }
 
@@ -197,13 +200,13 @@ pub(super) struct Patch {
 #[serde(deny_unknown_fields)]
 pub(super) struct Rotate {
     /// How long the present secret stays valid: `0s` to `30d`.
-    #[schema(default = "24h", pattern = "^[0-9]+(ms|s|m|h|d)$")]
+    #[schema(default = "24h", pattern = "^([0-9]{1,9}(ms|s|m|h)|[0-9]{1,5}d)$")]
     pub(super) grace: Option<String>,
 }
 
 /// A secret in a request: wiped when dropped, and not shown.
 #[derive(ToSchema)]
-#[schema(value_type = String, min_length = 1, max_length = 256)]
+#[schema(value_type = String)]
 pub(super) struct SecretText(Zeroizing<String>);
 
 impl SecretText {

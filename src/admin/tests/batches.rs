@@ -109,6 +109,7 @@ fn a_batch_has_bounds_and_a_shape() {
             (json!({"keys": [{"name": "n", "colour": 1}]}), "keys[0].colour", "unknown_field"),
             (json!({"keys": [{"name": "n"}, {"name": 7}]}), "keys[1].name", "type"),
             (json!({"keys": [{}]}), "keys[0].name", "required"),
+            (json!({"keys": [["n"]]}), "keys[0]", "type"),
         ] {
             assert_eq!(world.ask("POST /v1/keys:batch", body).await.fields_at_fault(), [(field.into(), code.into())]);
         }

@@ -65,6 +65,7 @@ fn everything_that_is_wrong_with_a_body_is_told_at_once() {
         check(json!({"name": 7}), "name", "type").await;
         check(json!({"name": "n", "scopes": ["a", 7]}), "scopes[1]", "type").await;
         check(json!([]), "", "type").await;
+        check(json!(["n", null, null, null, null, null, null, null]), "", "type").await;
         check(json!({"name": "n", "expires": "2020-01-01T00:00:00Z"}), "expires", "value").await;
         let upside_down = json!({"name": "n", "not_before": "2028-01-01T00:00:00Z", "expires": "2027-01-01T00:00:00Z"});
         check(upside_down, "expires", "value").await;
