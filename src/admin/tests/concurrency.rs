@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::world::{OPERATOR, World, named, run, text, token};
+use super::world::{OPERATOR, World, named, run_on_both, text, token};
 
 async fn ask(world: &World, call: &str, body: Value) -> Value {
     let authorization = format!("Bearer {}", token(OPERATOR));
@@ -16,7 +16,7 @@ async fn ask(world: &World, call: &str, body: Value) -> Value {
 
 #[test]
 fn revisions_of_parallel_clients_are_distinct_and_the_end_is_right() {
-    run(async |world| {
+    run_on_both(async |world| {
         let world = Arc::new(world);
         let clients: Vec<_> = (0..64)
             .map(|n| {
@@ -50,7 +50,7 @@ fn revisions_of_parallel_clients_are_distinct_and_the_end_is_right() {
 
 #[test]
 fn changes_of_one_key_from_many_sides_all_count() {
-    run(async |world| {
+    run_on_both(async |world| {
         let world = Arc::new(world);
         let (id, _) = world.make(named("n")).await;
         let call = format!("PATCH /v1/keys/{id}");
@@ -73,7 +73,7 @@ fn changes_of_one_key_from_many_sides_all_count() {
 
 #[test]
 fn one_revocation_of_many_is_made() {
-    run(async |world| {
+    run_on_both(async |world| {
         let world = Arc::new(world);
         let (id, _) = world.make(named("n")).await;
         let call = format!("DELETE /v1/keys/{id}");

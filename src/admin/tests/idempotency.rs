@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::world::{OPERATOR, named, run, text, token};
+use super::world::{OPERATOR, named, run_on_both, text, token};
 
 #[test]
 fn the_same_request_again_makes_nothing_and_tells_no_secret() {
-    run(async |world| {
+    run_on_both(async |world| {
         let field = ("idempotency-key", "one");
         let first = world.ask_with(field, "POST /v1/keys", json!({"name": "n", "expires": "1d"})).await;
         let again = world.ask_with(field, "POST /v1/keys", json!({"name": "n", "expires": "1d"})).await;
@@ -26,7 +26,7 @@ fn the_same_request_again_makes_nothing_and_tells_no_secret() {
 
 #[test]
 fn a_rotation_that_is_asked_for_twice_is_made_once() {
-    run(async |world| {
+    run_on_both(async |world| {
         let (id, _) = world.make(named("n")).await;
         let call = format!("POST /v1/keys/{id}/rotate");
         let field = ("idempotency-key", "one");
@@ -40,7 +40,7 @@ fn a_rotation_that_is_asked_for_twice_is_made_once() {
 
 #[test]
 fn names_of_requests_have_bounds() {
-    run(async |world| {
+    run_on_both(async |world| {
         for bad in ["", "a b", &"a".repeat(129)] {
             world.ask_with(("idempotency-key", bad), "POST /v1/keys", named("n")).await.refused(400, "malformed");
         }
@@ -50,7 +50,7 @@ fn names_of_requests_have_bounds() {
 
 #[test]
 fn eight_at_once_make_one_key() {
-    run(async |world| {
+    run_on_both(async |world| {
         let world = std::sync::Arc::new(world);
         let calls: Vec<_> = (0..8)
             .map(|_| {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{World, named, run, text};
+use super::world::{World, named, run_on_both, text};
 
 async fn walk(world: &World, query: &str) -> Vec<String> {
     let (mut ids, mut cursor) = (Vec::new(), String::new());
@@ -27,7 +27,7 @@ async fn fill(world: &World) {
 
 #[test]
 fn pages_of_any_size_give_every_key_once_and_in_order() {
-    run(async |world| {
+    run_on_both(async |world| {
         fill(&world).await;
         let all = walk(&world, "limit=1000").await;
         assert!(all.len() == 11 && all.is_sorted() && all.contains(&"key_file".to_owned()));
@@ -41,7 +41,7 @@ fn pages_of_any_size_give_every_key_once_and_in_order() {
 
 #[test]
 fn filters_are_the_same_for_both_sources() {
-    run(async |world| {
+    run_on_both(async |world| {
         fill(&world).await;
         world.make(named("of nobody")).await;
         for (query, count) in [
@@ -66,7 +66,7 @@ fn filters_are_the_same_for_both_sources() {
 
 #[test]
 fn a_bad_query_is_refused() {
-    run(async |world| {
+    run_on_both(async |world| {
         for bad in [
             "cursor=%21",
             "cursor=Pz8_",
@@ -88,7 +88,7 @@ fn a_bad_query_is_refused() {
 
 #[test]
 fn the_audit_log_comes_in_pages_from_both_ends() {
-    run(async |world| {
+    run_on_both(async |world| {
         fill(&world).await;
         let rows = world.rows().len() as u64;
         let (mut seen, mut after) = (Vec::new(), 0);

@@ -22,7 +22,7 @@ use crate::operations;
 use crate::policy::Plan;
 use crate::store::{
     Action, Actor, AuditRow, Change, Commit, CommitError, Event, Expect, Filter, MemoryStore, Origin, Record, Replay,
-    Revision, Store, StoreError, StoredKey, Token, Verdict,
+    Revision, SqliteStore, Store, StoreError, StoredKey, Token, Verdict,
 };
 use crate::telemetry::Metrics;
 use crate::time::{self, Timestamp};
@@ -46,9 +46,8 @@ pub(super) struct Got {
 }
 
 /// A store that can be made to fail.
-#[derive(Default)]
 pub(super) struct Flaky {
-    inner: MemoryStore,
+    inner: Box<dyn Store>,
     broken: AtomicBool,
 }
 
@@ -64,12 +63,23 @@ pub(super) fn run<F: Future<Output = ()>>(test: impl FnOnce(World) -> F) {
 
 pub(super) fn run_with<F: Future<Output = ()>>(limits: Limits, test: impl FnOnce(World) -> F) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { test(World::new(limits)).await });
+    runtime.block_on(async { test(World::new(limits, Box::new(MemoryStore::new()))).await });
+}
+
+/// Runs a test in memory, and again with a store on disk.
+pub(super) fn run_on_both<F: Future<Output = ()>>(test: impl Fn(World) -> F) {
+    run(&test);
+    let folder = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = SqliteStore::open(&folder.path().join("keygate.db")).unwrap();
+        test(World::new(Limits::default(), Box::new(store))).await;
+    });
 }
 
 impl World {
-    pub(super) fn new(limits: Limits) -> Self {
-        let store = Arc::new(Flaky::default());
+    pub(super) fn new(limits: Limits, inner: Box<dyn Store>) -> Self {
+        let store = Arc::new(Flaky { inner, broken: AtomicBool::new(false) });
         for role in [OPERATOR, VIEWER, ACME] {
             store.inner.commit(token_commit(role, token(role))).unwrap();
         }
@@ -194,8 +204,8 @@ impl Flaky {
         self.broken.store(false, Ordering::Relaxed);
     }
 
-    fn works(&self) -> Result<&MemoryStore, StoreError> {
-        if self.broken.load(Ordering::Relaxed) { Err(StoreError::Closed) } else { Ok(&self.inner) }
+    fn works(&self) -> Result<&dyn Store, StoreError> {
+        if self.broken.load(Ordering::Relaxed) { Err(StoreError::Closed) } else { Ok(&*self.inner) }
     }
 }
 
