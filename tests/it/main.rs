@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "clippy counts helpers of integration tests as product code")]
 #![allow(clippy::print_stdout, reason = "the same")]
 
+mod admin;
 mod bodies;
 mod cli;
 mod cli_client;
