@@ -56,6 +56,7 @@ fn write_starter(file: &Path) -> anyhow::Result<TcpListener> {
     let echo = free_listener(9000)?;
     let starter = STARTER
         .replace("{listener}", &free_address(8080)?.to_string())
+        .replace("{admin}", &free_address(9180)?.to_string())
         .replace("{operations}", &free_address(9100)?.to_string())
         .replace("{echo}", &echo.local_addr()?.to_string());
     write_private(file, &starter, OpenOptions::new().write(true).create_new(true))?;
@@ -95,6 +96,18 @@ fn greet(addresses: &Addresses, front: &str, file: &Path, made: &Made) {
     let operations = addresses
         .operations
         .map_or_else(String::new, |address| format!("  metrics              curl http://{address}/metrics\n"));
+    let program = std::env::args().next().unwrap_or_else(|| "keygate".to_owned());
+    let keys = match addresses.admin {
+        Some(admin) => {
+            let token = file.with_file_name("data").join("admin.token");
+            let there = format!("--admin http://{admin} --token-file {}", token.display());
+            format!(
+                "  another key          {program} keys create --name \"My app\" {there}\n\
+                 \x20 all keys             {program} keys list {there}\n"
+            )
+        }
+        None => format!("  another key          {program} keys create --offline --name \"My app\" --plan free\n"),
+    };
     let text = format!(
         "\nkeygate serves http://{listener} in front of {front}.\n\n\
          Your key (shown only now):\n\n  {secret}\n\n\
@@ -105,11 +118,10 @@ fn greet(addresses: &Addresses, front: &str, file: &Path, made: &Made) {
          {operations}\
          \x20 your own backend     edit upstreams in {file}; it is in force as soon as it is saved\n\
          \x20 revoke the key       add `revoked: [{id}]` to the same file\n\
-         \x20 another key          {program} keys create --offline --name \"My app\" --plan free\n\n\
+         {keys}\n\
          Ctrl-C stops it.\n",
         secret = made.secret.expose(),
         file = file.display(),
-        program = std::env::args().next().unwrap_or_else(|| "keygate".to_owned()),
         id = made.id,
     );
     if print(&text).is_err() {

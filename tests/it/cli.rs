@@ -239,6 +239,13 @@ fn quickstart_prints_a_curl_line_that_works() {
         written.iter().find(|path| path.extension().is_some_and(|kind| kind == "yaml")).expect("a starter file");
     assert!(fs::read_to_string(config).unwrap().contains('#'), "the starter file is commented");
     assert_eq!(run_in(&place, &["check", "--config", config.to_str().unwrap()]).status.code(), Some(0));
+    let another =
+        process.stdout().lines().find(|line| line.contains("another key")).expect("how to make one").to_owned();
+    let words = shell_words(another.split_once("keys create").unwrap().1);
+    let output = run(&[vec!["keys".to_owned(), "create".to_owned()], words].concat());
+    let made = stdout(&output);
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    Client::connect(address).ask(request.replace(&secret, made.trim())).expect(200);
     process.signal(rustix::process::Signal::INT);
     assert_eq!(process.exit_code(), Some(0));
 }
