@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::health::Told;
-use super::keeping;
+use super::keeping::{self, RevokedUses};
 use super::logging::LogThread;
 use super::management::{self, FileKeys};
 use super::reload::{self, InForce, Prepared, Refused, Stage};
@@ -64,6 +64,7 @@ struct Control {
     tasks: JoinSet<(&'static str, std::io::Result<()>)>,
     /// Work on the store that is being done on the side.
     keeping: JoinSet<()>,
+    revoked_uses: RevokedUses,
     stop: watch::Sender<bool>,
     signals: Signals,
     resolve_now: Arc<Notify>,
@@ -124,6 +125,7 @@ impl Control {
             addresses,
             tasks,
             keeping: JoinSet::new(),
+            revoked_uses: RevokedUses::default(),
             stop,
             signals,
             resolve_now,
@@ -157,8 +159,8 @@ impl Control {
                 _ = second.tick() => {
                     time::realign();
                     told.look(&self.stage.catalog.rules().upstreams);
+                    self.tend_store();
                     self.check_threads()?;
-                    self.keep(keeping::catch_up);
                 }
                 _ = uses.tick() => self.keep(keeping::note_uses),
                 Some(ended) = self.keeping.join_next() => ended.context("the store was left half way")?,
@@ -188,6 +190,18 @@ impl Control {
         };
         doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
         Ok(outcome)
+    }
+
+    /// Follows what could not be followed at once, and has the uses of revoked keys written into the audit log.
+    fn tend_store(&mut self) {
+        let (Some(gateway), Some(follower)) = (&self.gateway, &self.stage.follower) else { return };
+        self.revoked_uses.note(gateway.revoked_uses(), time::now());
+        if follower.is_behind() {
+            self.keep(keeping::catch_up);
+        } else if self.keeping.is_empty() && self.revoked_uses.are_waiting() {
+            let events = self.revoked_uses.take();
+            self.keep(|follower| keeping::record(follower, events));
+        }
     }
 
     /// Does something with the store on the side, unless the last such thing is still being done.

@@ -2,16 +2,20 @@
 //!
 //! Called by `control`. All of it blocks: whoever serves meanwhile calls it from a thread of its own.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 
 use crate::catalog::{Catalog, Follower};
-use crate::key::State;
+use crate::gateway::RevokedUse;
+use crate::key::{KeyId, State};
 use crate::operations::Live;
-use crate::store::SqliteStore;
+use crate::store::{Action, Actor, Event, Origin, SqliteStore};
 use crate::telemetry::{KeyCounts, log};
+use crate::time::{self, Instant};
 
 /// Opens the store in this folder, and brings all that is in it into force.
 pub(super) fn open(folder: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<Arc<Follower>> {
@@ -34,9 +38,7 @@ pub(super) fn reconcile(catalog: &Catalog, follower: Option<&Follower>) {
 
 /// Brings into force what could not be read when it was committed.
 pub(super) fn catch_up(follower: &Follower) {
-    if follower.store().revision() > follower.revision()
-        && let Err(error) = follower.catch_up()
-    {
+    if let Err(error) = follower.catch_up() {
         log::error("a change of keys is stored, but not in force: the store cannot be read", &[("error", &error)]);
     }
 }
@@ -45,6 +47,51 @@ pub(super) fn catch_up(follower: &Follower) {
 pub(super) fn note_uses(follower: &Follower) {
     if let Err(error) = follower.note_uses() {
         log::error("when keys were used cannot be stored; it is tried again", &[("error", &error)]);
+    }
+}
+
+/// Uses of revoked keys on their way into the audit log: of each key one an hour.
+#[derive(Default)]
+pub(super) struct RevokedUses {
+    told: HashMap<KeyId, Instant>,
+    waiting: Vec<Event>,
+}
+
+impl RevokedUses {
+    /// Takes note of what the data plane saw.
+    pub(super) fn note(&mut self, uses: impl Iterator<Item = RevokedUse>, now: Instant) {
+        for RevokedUse { key, peer } in uses {
+            if self.told.len() >= KEYS_TOLD {
+                self.told.retain(|_, told| now.since(*told) < TOLD_EVERY);
+            }
+            let is_new = self.told.get(&key).is_none_or(|told| now.since(*told) >= TOLD_EVERY);
+            if is_new && self.told.len() < KEYS_TOLD && self.waiting.len() < EVENTS_WAITING {
+                self.told.insert(key.clone(), now);
+                let origin =
+                    Origin { at: time::wall(now), actor: Actor::Unknown, remote: Some(peer), request_id: None };
+                self.waiting.push(Event { action: Action::RevokedUse, target: Some(key.to_string()), origin });
+            }
+        }
+    }
+
+    /// Whether there is something to be recorded.
+    pub(super) fn are_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// What is to be recorded.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.waiting)
+    }
+}
+
+/// Writes events into the audit log.
+pub(super) fn record(follower: &Follower, events: Vec<Event>) {
+    for event in events {
+        if let Err(error) = follower.store().record_event(event) {
+            log::error("an event cannot be written into the audit log", &[("error", &error)]);
+            return;
+        }
     }
 }
 
@@ -63,5 +110,11 @@ pub(super) fn live(catalog: &Catalog, follower: Option<&Follower>) -> Live {
 }
 
 const STORE: &str = "keygate.db";
+/// How often the use of the same revoked key is told.
+const TOLD_EVERY: Duration = Duration::from_secs(60 * 60);
+/// Keys that are remembered for it.
+const KEYS_TOLD: usize = 4096;
+/// Events that wait for the store.
+const EVENTS_WAITING: usize = 64;
 /// More would drown the rest of the log.
 const CONFLICTS_TOLD: usize = 20;

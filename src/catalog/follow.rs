@@ -85,6 +85,11 @@ impl Follower {
         self.follow_to(self.store.revision())
     }
 
+    /// Whether something is durable and not in force. For a moment that is so after each commit.
+    pub fn is_behind(&self) -> bool {
+        self.store.revision() > self.revision()
+    }
+
     /// The store, for reading.
     pub fn store(&self) -> &dyn Store {
         &*self.store

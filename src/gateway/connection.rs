@@ -251,6 +251,9 @@ async fn deny(
     retry_after: Option<Duration>,
     thread: &Rc<Thread>,
 ) -> After {
+    if let (Denial::KeyRevoked, Some(record)) = (refusal.denial, &refusal.record) {
+        thread.shared.note_revoked_use(&record.id, client.peer);
+    }
     let (denial, retry_after) = flood_guarded(request, refusal, retry_after);
     // A client that waits for a 100 may send its body all the same, or not: no telling where the next request begins.
     let waits = request.expects_continue && !request.body.is_done();

@@ -38,3 +38,4 @@ pub use explain::{Credential, Explanation, LimitLeft, Question, explain};
 pub use finish::{DENIALS, OUTCOMES};
 pub use options::Options;
 pub use run::{Gateway, StartError, start};
+pub use shared::RevokedUse;

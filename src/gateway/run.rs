@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::listener;
 use super::options::Options;
-use super::shared::{Handed, Shared};
+use super::shared::{Handed, RevokedUse, Shared};
 use super::thread::Thread;
 use super::wheel::TICK;
 use crate::catalog::Catalog;
@@ -26,6 +26,7 @@ use crate::telemetry::{Metrics, ThreadMetrics};
 pub struct Gateway {
     addresses: Vec<SocketAddr>,
     max_connections: usize,
+    shared: Arc<Shared>,
     stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<io::Result<()>>>,
 }
@@ -90,7 +91,7 @@ pub fn start(
         let thread = std::thread::Builder::new().name(format!("data-{index}"));
         threads.push(thread.spawn(move || run(start)).map_err(StartError::Thread)?);
     }
-    Ok(Gateway { addresses, max_connections, stop, threads })
+    Ok(Gateway { addresses, max_connections, shared, stop, threads })
 }
 
 impl Gateway {
@@ -102,6 +103,11 @@ impl Gateway {
     /// The number of data threads, and how many client connections they hold at once.
     pub fn capacity(&self) -> (usize, usize) {
         (self.threads.len(), self.max_connections)
+    }
+
+    /// The uses of revoked keys since this was last asked; of very many, some.
+    pub fn revoked_uses(&self) -> impl Iterator<Item = RevokedUse> {
+        std::iter::from_fn(|| self.shared.revoked_use())
     }
 
     /// Whether a data thread has ended although it was not told to; [`Gateway::stop`] tells why.

@@ -1,13 +1,15 @@
 //! What all data threads share: the catalog, the counts of connections, the flood guard, and the ways to hand connections over.
 
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::flood::Flood;
 use crate::catalog::Catalog;
+use crate::key::KeyId;
 
 /// What all data threads share.
 #[derive(Debug)]
@@ -18,6 +20,16 @@ pub(super) struct Shared {
     connections: AtomicUsize,
     threads: Box<[Neighbour]>,
     flood: Mutex<Option<Arc<Flood>>>,
+    revoked_uses: ArrayQueue<RevokedUse>,
+}
+
+/// Somebody has presented a revoked key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedUse {
+    /// The key.
+    pub key: KeyId,
+    /// Who is at the other end of the connection.
+    pub peer: IpAddr,
 }
 
 /// One data thread, as the others see it.
@@ -46,7 +58,24 @@ impl Shared {
     ) -> Arc<Self> {
         let neighbour = |incoming| Neighbour { connections: AtomicUsize::new(0), incoming };
         let threads = ways.into_iter().map(neighbour).collect();
-        Arc::new(Self { catalog, max_connections, connections: AtomicUsize::new(0), threads, flood: Mutex::default() })
+        Arc::new(Self {
+            catalog,
+            max_connections,
+            connections: AtomicUsize::new(0),
+            threads,
+            flood: Mutex::default(),
+            revoked_uses: ArrayQueue::new(REVOKED_USES),
+        })
+    }
+
+    /// Notes that a revoked key was presented. One that finds no room is forgotten: they come again.
+    pub(super) fn note_revoked_use(&self, key: &KeyId, peer: IpAddr) {
+        let _ = self.revoked_uses.push(RevokedUse { key: key.clone(), peer });
+    }
+
+    /// The next one that was noted.
+    pub(super) fn revoked_use(&self) -> Option<RevokedUse> {
+        self.revoked_uses.pop()
     }
 
     /// A place for one more connection that `thread` has accepted, if there is one: on that thread, or on the one with the
@@ -102,6 +131,9 @@ impl Drop for ConnectionSlot {
 /// A thread takes no connections any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stopped;
+
+/// Uses of revoked keys that wait to be told.
+const REVOKED_USES: usize = 256;
 
 /// A thread with so many connections more than another hands new ones over to it.
 ///

@@ -211,6 +211,28 @@ fn no_request_that_begins_after_the_revocation_is_let_in() {
 }
 
 #[test]
+fn the_use_of_a_revoked_key_is_told_once() {
+    let upstream = Upstream::echo();
+    let managed = Managed::start(Settings::before(&upstream));
+    let (id, secret) = managed.create(&json!({"name": "revoked"}));
+    managed.done("DELETE", &format!("/v1/keys/{id}"), &Value::Null);
+    assert_eq!([(); 5].map(|()| managed.status_with(&secret)), [401; 5]);
+    let told = || {
+        let rows = managed.done("GET", "/v1/audit", &Value::Null)["rows"].as_array().unwrap().clone();
+        rows.into_iter().filter(|row| row["action"] == "key.revoked_use").collect::<Vec<_>>()
+    };
+    wait_for("the event", || !told().is_empty());
+    assert_eq!([(); 5].map(|()| managed.status_with(&secret)), [401; 5]);
+    // A later event would come after this one.
+    let (other, secret) = managed.create(&json!({"name": "revoked too"}));
+    managed.done("DELETE", &format!("/v1/keys/{other}"), &Value::Null);
+    managed.status_with(&secret);
+    wait_for("the other event", || told().len() > 1);
+    let targets: Vec<_> = told().iter().map(|row| (text(&row["target"]), text(&row["remote"]))).collect();
+    assert_eq!(targets, [(id, "127.0.0.1".to_owned()), (other, "127.0.0.1".to_owned())]);
+}
+
+#[test]
 fn explaining_says_what_happens_and_takes_nothing() {
     let upstream = Upstream::echo();
     let plan = ["limits: {two: {requests: 2, per: 1h}}"];
