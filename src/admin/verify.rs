@@ -17,7 +17,8 @@ use super::keys::document;
 use super::problem::Problem;
 use super::sources::Shown;
 use super::wire::{KeyBody, SecretText};
-use crate::key::{self, Digest};
+use crate::catalog::Found;
+use crate::key;
 use crate::policy::Denial;
 use crate::time::Timestamp;
 
@@ -56,43 +57,28 @@ fn verified(api: &Api, caller: &Caller, text: SecretText) -> Result<Verified, Pr
         return unknown(Denial::KeyMalformed);
     };
     let digests = rules.wire.hasher.digests(secret.expose().as_bytes());
-    let Some((digest, shown)) = holder(api, caller, digests.iter())? else {
+    let found = api.parts.follower.catalog().keys().find_secret(&rules, &digests);
+    let Some(shown) = found.as_ref().map(|found| holder(api, caller, found)).transpose()?.flatten() else {
         return unknown(Denial::KeyUnknown);
     };
-    let denial = denial(&shown, digest_end(api, &shown, &digest)?, caller.now());
+    let end = found.as_ref().and_then(|found| found.record.rights(&rules, found.secret).expires);
+    let denial = denial(&shown, end, caller.now());
     Ok(Verified { outcome: denial.map_or("active", Denial::reason), key: Some(KeyBody::from(&shown)) })
 }
 
-/// The key in force that a secret leads to, if it is there for the caller.
-fn holder<'d>(
-    api: &Api,
-    caller: &Caller,
-    digests: impl Iterator<Item = &'d Digest>,
-) -> Result<Option<(Digest, Shown)>, Problem> {
-    for digest in digests {
-        let Some(in_force) = api.parts.follower.catalog().keys().find(digest) else { continue };
-        let id = in_force.record.id.clone();
-        let found = api.look_up(&id)?.filter(|found| caller.sees(found.key()));
-        return Ok(found.map(|found| (*digest, api.show(&found, caller.now()))));
-    }
-    Ok(None)
+/// The key that a secret leads to, if it is there for the caller.
+fn holder(api: &Api, caller: &Caller, in_force: &Found) -> Result<Option<Shown>, Problem> {
+    let found = api.look_up(&in_force.record.id)?.filter(|found| caller.sees(found.key()));
+    Ok(found.map(|found| api.show(&found, caller.now())))
 }
 
-/// When this secret of the key ends, in a rotation.
-fn digest_end(api: &Api, shown: &Shown, digest: &Digest) -> Result<Option<Timestamp>, Problem> {
-    let stored = api.parts.follower.store().key(&shown.key.id)?;
-    let secret =
-        stored.and_then(|(_, stored)| stored.secrets.into_iter().find(|secret| secret.digest.digest == *digest));
-    Ok(secret.and_then(|secret| secret.until))
-}
-
-fn denial(shown: &Shown, secret_end: Option<Timestamp>, now: Timestamp) -> Option<Denial> {
+/// `end` is that of the key or of this secret, whichever comes first: as the data plane has it.
+fn denial(shown: &Shown, end: Option<Timestamp>, now: Timestamp) -> Option<Denial> {
     match shown.key.state {
         key::State::Revoked => Some(Denial::KeyRevoked),
         key::State::Disabled => Some(Denial::KeyDisabled),
-        key::State::Active if secret_end.is_some_and(|end| now >= end) => Some(Denial::KeyUnknown),
         key::State::Active if shown.key.not_before.is_some_and(|begin| now < begin) => Some(Denial::KeyNotYetValid),
-        key::State::Active if shown.key.expires.is_some_and(|end| now >= end) => Some(Denial::KeyExpired),
+        key::State::Active if end.is_some_and(|end| now >= end) => Some(Denial::KeyExpired),
         key::State::Active => None,
     }
 }

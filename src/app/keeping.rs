@@ -3,6 +3,8 @@
 //! Called by `control`. All of it blocks: whoever serves meanwhile calls it from a thread of its own.
 
 use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +15,7 @@ use crate::catalog::{Catalog, Follower};
 use crate::gateway::RevokedUse;
 use crate::key::{KeyId, State};
 use crate::operations::Live;
-use crate::store::{Action, Actor, Event, Origin, SqliteStore};
+use crate::store::{Action, Actor, Event, Origin, Revision, SqliteStore};
 use crate::telemetry::{KeyCounts, log};
 use crate::time::{self, Instant};
 
@@ -21,8 +23,20 @@ use crate::time::{self, Instant};
 pub(super) fn open(folder: &Path, catalog: &Arc<Catalog>) -> anyhow::Result<Arc<Follower>> {
     let store = SqliteStore::open(&folder.join(STORE)).context("the store of keys")?;
     let follower = Follower::start(Arc::new(store), Arc::clone(catalog)).context("the store of keys")?;
+    warn_of_others(folder);
+    if follower.revision() == Revision::default() {
+        log::info("the store is new: keys and revocations of another one are not known here", &[]);
+    }
     log::info("keys of the store in force", &[("revision", &follower.revision()), ("keys", &catalog.keys().len())]);
     Ok(Arc::new(follower))
+}
+
+/// Who can write into the folder can put a store or a token of his own there.
+fn warn_of_others(folder: &Path) {
+    let mode = fs::metadata(folder).map_or(0, |folder| folder.permissions().mode());
+    if mode & 0o022 != 0 {
+        log::warn("others can write into the data folder: run `chmod 700` on it", &[("folder", &folder.display())]);
+    }
 }
 
 /// After a configuration: what it revokes is revoked in the store too, and what does not go together is told.

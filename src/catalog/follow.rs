@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use super::Catalog;
-use crate::key::Digest;
+use crate::key::{Digest, KeyId, TokenId};
 use crate::store::{
     Action, Actor, Change, Commit, CommitError, Expect, Origin, Record, Refusal, Revision, Store, StoreError,
     StoredKey, Token,
@@ -23,7 +23,7 @@ pub struct Follower {
     store: Arc<dyn Store>,
     catalog: Arc<Catalog>,
     /// All admin tokens, also those that have ended.
-    tokens: RwLock<HashMap<Digest, Token>>,
+    tokens: RwLock<Tokens>,
     /// Held by whoever follows.
     followed: Mutex<Revision>,
     /// The same, for those who only want to know.
@@ -32,6 +32,22 @@ pub struct Follower {
     changed_ms: AtomicI64,
     /// When uses were last noted in the store.
     uses_noted: Mutex<Timestamp>,
+}
+
+#[derive(Default)]
+struct Tokens {
+    by_digest: HashMap<Digest, Token>,
+    digests: HashMap<TokenId, Digest>,
+}
+
+impl Tokens {
+    /// The token is this from now on, and found by no other digest.
+    fn put(&mut self, token: Token) {
+        if let Some(former) = self.digests.insert(token.id.clone(), token.digest) {
+            self.by_digest.remove(&former);
+        }
+        self.by_digest.insert(token.digest, token);
+    }
 }
 
 impl Follower {
@@ -113,7 +129,7 @@ impl Follower {
 
     /// The token with this digest, also one that has expired or is revoked.
     pub fn token(&self, digest: &Digest) -> Option<Token> {
-        self.tokens.read().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner).by_digest.get(digest).cloned()
     }
 
     /// Revokes for good, in the store, those of its keys that the file alone says are revoked.
@@ -121,20 +137,22 @@ impl Follower {
     /// # Errors
     /// If the store cannot be written to. The keys stay revoked as long as the file says so.
     pub fn adopt_revocations(&self) -> Result<(), CommitError> {
-        for id in self.catalog.revoked_by_file() {
-            let commit = Commit {
-                change: Change::RevokeKey(id),
-                expect: Expect::Anything,
-                action: Action::KeyRevoke,
-                origin: Origin { at: now(), actor: Actor::File, remote: None, request_id: None },
-                idempotency: None,
-            };
-            match self.commit(commit) {
-                Ok(_) | Err(CommitError::Refused { refusal: Refusal::Revoked | Refusal::Missing, .. }) => {}
+        for ids in self.catalog.revoked_by_file().chunks(CHUNK_REVOCATIONS) {
+            match self.commit_all(ids.iter().map(revocation).collect()) {
+                Ok(_) => {}
+                // One of them has been revoked meanwhile, say.
+                Err(CommitError::Refused { .. }) => ids.iter().try_for_each(|id| self.adopt_revocation(id))?,
                 Err(error) => return Err(error),
             }
         }
         Ok(())
+    }
+
+    fn adopt_revocation(&self, id: &KeyId) -> Result<(), CommitError> {
+        match self.commit(revocation(id)) {
+            Ok(_) | Err(CommitError::Refused { refusal: Refusal::Revoked | Refusal::Missing, .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Notes in the store which keys were used since it was last asked to.
@@ -203,9 +221,7 @@ impl Follower {
         match record {
             Record::Key(key) => Some(key),
             Record::Token(token) => {
-                let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
-                tokens.retain(|_, known| known.id != token.id);
-                tokens.insert(token.digest, token);
+                self.tokens.write().unwrap_or_else(PoisonError::into_inner).put(token);
                 None
             }
         }
@@ -218,11 +234,24 @@ impl fmt::Debug for Follower {
     }
 }
 
+/// What the file says of a key, for the store.
+fn revocation(id: &KeyId) -> Commit {
+    Commit {
+        change: Change::RevokeKey(id.clone()),
+        expect: Expect::Anything,
+        action: Action::KeyRevoke,
+        origin: Origin { at: now(), actor: Actor::File, remote: None, request_id: None },
+        idempotency: None,
+    }
+}
+
 fn now() -> Timestamp {
     time::wall(time::now())
 }
 
 /// Keys that are brought into force at once while the store is loaded.
 const CHUNK_KEYS: usize = 4096;
-/// How many of these may wait.
+/// Revocations that are made durable at once.
+const CHUNK_REVOCATIONS: usize = 500;
+/// How many such chunks may wait.
 const CHUNKS: usize = 4;

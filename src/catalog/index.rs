@@ -13,7 +13,7 @@ use papaya::Guard as _;
 
 use super::record::{Entry, RecordGuard, SecretNumber, Source};
 use super::rules::Rules;
-use crate::key::{Digest, State};
+use crate::key::{Digest, Digests, State};
 use crate::time::Timestamp;
 
 /// All keys in force, by digest.
@@ -66,6 +66,18 @@ impl Keys {
             Some(then) => then,
             None => now,
         }
+    }
+
+    /// The key with any of the digests that one secret can be stored under; the work never tells whether there is one.
+    ///
+    /// A secret can have been written down twice, with a pepper and without. A revoked key has it before all others then, the
+    /// file's before the store's.
+    pub fn find_secret(&self, rules: &Rules, digests: &Digests) -> Option<Found> {
+        let rank = |found: &Found| (found.record.state == State::Revoked, found.record.source);
+        digests.iter().fold(None, |best, digest| match (best, self.find_under(rules, digest)) {
+            (Some(best), Some(found)) if rank(&best) >= rank(&found) => Some(best),
+            (best, found) => found.or(best),
+        })
     }
 
     /// When the secret with this digest was last used, to the second; none: not since the start.

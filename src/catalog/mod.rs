@@ -21,7 +21,7 @@ use changes::Changes;
 use record::Secret;
 use writer::Writer;
 
-use crate::key::KeyId;
+use crate::key::{KeyId, State};
 use crate::store::StoredKey;
 use crate::time::Timestamp;
 
@@ -92,14 +92,16 @@ impl Catalog {
         Applied { generation, ..applied }
     }
 
-    /// Brings keys of the store into force as they are now; secrets that have ended are left out.
+    /// Brings keys of the store into force as they are now; secrets that have ended are left out, unless the key is revoked.
     pub(super) fn follow(&self, stored: impl IntoIterator<Item = StoredKey>, now: Timestamp) {
         let mut writer = self.writer();
         let rules = self.rules();
         for StoredKey { mut key, secrets, .. } in stored {
             let owner = key.owner.take().map(|owner| writer.shared(owner));
             let plan = key.plan.as_ref().map(|name| rules.plan_id(name));
-            let live = secrets.iter().filter(|secret| secret.until.is_none_or(|until| until > now));
+            // A revoked key keeps all that it ever had, so that nobody else can have it.
+            let is_revoked = key.state == State::Revoked;
+            let live = secrets.iter().filter(|secret| is_revoked || secret.until.is_none_or(|until| until > now));
             let secrets: Vec<_> =
                 live.map(|secret| Secret { digest: secret.digest.digest, until: secret.until }).collect();
             let id = key.id.clone();

@@ -122,8 +122,7 @@ pub(super) fn examine<'l>(
 
 /// Digests the credential and looks for it under all of its digests, so that the work never tells whether it was found.
 pub(super) fn look_up(local: &Local, keys: &Keys, presented: &[u8]) -> Option<Found> {
-    let digests = local.rules.wire.hasher.digests(presented);
-    digests.iter().fold(None, |found, digest| keys.find_under(&local.rules, digest).or(found))
+    keys.find_secret(&local.rules, &local.rules.wire.hasher.digests(presented))
 }
 
 /// The plan of a key; a key whose plan is gone from the rules is refused.

@@ -30,7 +30,7 @@ pub struct Scope(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Not a key id.
-    #[error("a key id has 1 to 64 characters out of A-Z a-z 0-9 _ . -")]
+    #[error("a key id has 1 to 64 characters out of A-Z a-z 0-9 _ . -, and is not `.`, `..` or `verify`")]
     KeyId,
     /// Not a token id.
     #[error("a token id is `tok_` and 16 letters or digits")]
@@ -87,7 +87,9 @@ impl FromStr for KeyId {
     fn from_str(text: &str) -> Result<Self, TextError> {
         let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(allowed);
-        if fits { Ok(Self(text.into())) } else { Err(TextError::KeyId) }
+        // What a URL of the admin API could not name.
+        let is_reserved = matches!(text, "." | ".." | "verify");
+        if fits && !is_reserved { Ok(Self(text.into())) } else { Err(TextError::KeyId) }
     }
 }
 

@@ -143,6 +143,34 @@ fn an_older_secret_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn a_revoked_key_keeps_the_secrets_that_had_ended() {
+    let catalog = Catalog::new();
+    let mut revoked = stored("s", &[2, 1], State::Revoked);
+    revoked.secrets[1].until = Some(BEGIN);
+    follow(&catalog, revoked);
+    apply(&catalog, &[], &[file_key("f", None, &[1])]);
+    leads_to(&catalog, 1, "s", State::Revoked);
+}
+
+#[test]
+fn a_secret_that_is_written_down_twice_is_that_of_the_revoked_key() {
+    let pepper = ("p1".parse().unwrap(), zeroize::Zeroizing::new(vec![7; 32]));
+    let hasher = crate::key::Hasher::new(vec![pepper]).unwrap();
+    let digests = hasher.digests(b"a-secret-of-another-form");
+    let (plain, peppered) = (digests.iter().next().unwrap(), digests.iter().nth(1).unwrap());
+    for (revoked, other) in [(plain, peppered), (peppered, plain)] {
+        let catalog = Catalog::new();
+        let of = |id: &str, digest: &Digest, state| {
+            let key = Key { state, ..key(id, None) };
+            FileKey { key, digests: vec![*digest] }
+        };
+        apply(&catalog, &[], &[of("a", other, State::Active), of("r", revoked, State::Revoked)]);
+        let found = catalog.keys().find_secret(&catalog.rules(), &digests).unwrap();
+        assert_eq!(found.record.id.as_str(), "r");
+    }
+}
+
+#[test]
 fn each_secret_has_its_own_last_use_through_a_rotation() {
     let catalog = Catalog::new();
     let at = |s: i64| Timestamp::from_unix_ms(BEGIN.as_unix_ms() + s * 1000);
@@ -302,6 +330,20 @@ fn what_the_file_revokes_is_revoked_in_the_store_for_good() {
     let row = follower.store().audit(1, 1).unwrap().remove(0);
     assert_eq!((row.action.as_str(), row.actor.as_str()), ("key.revoke", "file"));
     assert!(follower.catalog().revoked_by_file().is_empty());
+}
+
+#[test]
+fn very_many_revocations_of_the_file_are_adopted_even_if_one_is_known_already() {
+    let follower = Follower::start(Arc::new(MemoryStore::new()), Arc::new(Catalog::new())).unwrap();
+    let ids: Vec<String> = (0..1200).map(|n| format!("k{n}")).collect();
+    follower.commit_all((0..1200).map(|n| put(&ids[n as usize], &[n])).collect()).unwrap();
+    let revoked = |id: &String| FileKey { key: Key { state: State::Revoked, ..key(id, None) }, digests: Vec::new() };
+    apply(follower.catalog(), &[], &ids.iter().map(revoked).collect::<Vec<_>>());
+    // Behind the follower's back, so that it meets a refusal.
+    follower.store().commit(commit(Change::RevokeKey("k7".parse().unwrap()))).unwrap();
+    follower.adopt_revocations().unwrap();
+    apply(follower.catalog(), &[], &[]);
+    assert_eq!(follower.catalog().keys().count(State::Revoked), 1200);
 }
 
 #[test]
