@@ -22,6 +22,7 @@ mod hostile;
 mod intermediary;
 mod limits;
 mod logs;
+mod model;
 mod nginx;
 mod operations;
 mod paths;

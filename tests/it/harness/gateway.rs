@@ -75,13 +75,32 @@ impl Gateway {
         Self::ready(process, config, folder)
     }
 
+    /// Ends it with SIGKILL, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        self.process.exit_code();
+    }
+
+    /// Starts it again after its end, with the same folder and on other ports.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self) {
+        self.process = Process::start(&serve(&self.config));
+        (self.address, self.operations) = Self::bound(&mut self.process);
+    }
+
     #[track_caller]
     fn ready(mut process: Process, config: PathBuf, folder: TempDir) -> Self {
-        let (address, operations) = wait_until("the line that says `listening`", || {
+        let (address, operations) = Self::bound(&mut process);
+        Self { process, address, operations, config, folder }
+    }
+
+    /// Where the data plane and the operations listener are, as soon as they listen.
+    #[track_caller]
+    fn bound(process: &mut Process) -> (SocketAddr, SocketAddr) {
+        wait_until("the line that says `listening`", || {
             assert!(process.is_running(), "keygate ended at start: {}", process.stderr());
             process.stderr().lines().find_map(bound_addresses)
-        });
-        Self { process, address, operations, config, folder }
+        })
     }
 
     /// Where the data plane listens.

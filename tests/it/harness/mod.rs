@@ -4,6 +4,7 @@
 //! client library hides what matters. All waiting is [`wait_for`] on a condition with a deadline.
 
 mod admin;
+mod admin_client;
 mod client;
 mod gateway;
 mod keys;
@@ -20,6 +21,7 @@ mod wait;
 mod wire;
 
 pub(crate) use admin::{Admin, Ran, Reply, TOKEN};
+pub(crate) use admin_client::{AdminClient, with_admin};
 pub(crate) use client::{Client, Response};
 pub(crate) use gateway::Gateway;
 pub(crate) use keys::{ACME, ALICE, BOB, CAROL, DAVE, digest_of, mistyped};
