@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{
-    ALICE, BOB, Client, Gateway, Settings, Upstream, get, keyless, mistyped, post, wait_for, wait_until,
+    ALICE, BOB, Client, Gateway, Random, Settings, Upstream, get, keyless, mistyped, post, wait_for, wait_until,
 };
 
 /// A whole request that must never be seen by an upstream, with a key that would be good.
@@ -407,22 +407,4 @@ fn damaged_requests_never_become_malformed_ones_upstream() {
         let _ = client.try_response("POST");
     }
     gateway.get("/good").expect(200);
-}
-
-/// A small generator with a fixed seed, so that a failure comes again.
-struct Random(u64);
-
-impl Random {
-    fn byte(&mut self) -> u8 {
-        self.next().to_le_bytes()[3]
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() >> 8).unwrap_or(0) % bound
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        self.0
-    }
 }

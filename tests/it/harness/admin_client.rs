@@ -29,6 +29,11 @@ pub(crate) fn with_admin(settings: Settings) -> Settings {
     settings.top("admin: {address: \"127.0.0.1:0\"}\ndata_dir: ../data")
 }
 
+/// The store's file of a gateway that was started [`with_admin`].
+pub(crate) fn store_file(gateway: &Gateway) -> String {
+    gateway.folder().join("data/keygate.db").to_str().unwrap().to_owned()
+}
+
 impl AdminClient {
     #[track_caller]
     pub(crate) fn connect(gateway: &Gateway) -> Self {
@@ -92,6 +97,12 @@ impl Answer {
         let answer = self.expect(status);
         assert_eq!(answer.body["code"], code, "{}", answer.body);
         answer
+    }
+
+    /// The revision that it tells.
+    #[track_caller]
+    pub(crate) fn revision(&self) -> u64 {
+        self.body["revision"].as_u64().expect("an answer with a revision")
     }
 
     /// The id and the secret of a key that was made.
