@@ -28,6 +28,7 @@ enum Step {
     Restart,
     Kill,
     RevokeByFileWhileDown(u8),
+    ImportRevoked(u8),
 }
 
 /// How long something goes on.
@@ -85,6 +86,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Restart),
         1 => Just(Step::Kill),
         1 => any::<u8>().prop_map(Step::RevokeByFileWhileDown),
+        1 => any::<u8>().prop_map(Step::ImportRevoked),
     ];
     proptest::collection::vec(step, 1..=25)
 }
@@ -141,6 +143,7 @@ impl Trial {
                 self.write_file();
                 self.start_again();
             }
+            Step::ImportRevoked(pick) => self.import_revoked(pick),
         }
     }
 
@@ -200,6 +203,18 @@ impl Trial {
         key.is_revoked = true;
     }
 
+    /// The secrets that a key had when it was revoked are not taken in again.
+    fn import_revoked(&mut self, pick: u8) {
+        let Some(place) = self.pick(pick, |key| key.is_revoked) else { return };
+        let had = self.keys[place].secrets.iter().filter(|(_, end)| !end.is_gone());
+        let rows: Vec<Value> =
+            had.map(|(secret, _)| json!({"name": "brought along", "digest": digest_of(secret)})).collect();
+        let answer = self.admin.post("/v1/keys:batch", &json!({"keys": rows})).expect(200);
+        for result in answer.body["results"].as_array().expect("a list of outcomes") {
+            assert_eq!((&result["status"], &result["code"]), (&json!("refused"), &json!("revoked")), "{result}");
+        }
+    }
+
     /// A change of a key by the API that the model allows; nothing if it must be refused, and it is.
     fn change(&mut self, place: usize, method: &str, call: &str, body: &Value) -> Option<Value> {
         let key = &self.keys[place];
@@ -251,12 +266,12 @@ impl Trial {
 
     fn check(&mut self) {
         for key in &self.keys {
-            for (secret, end) in &key.secrets {
+            for (number, (secret, end)) in key.secrets.iter().enumerate() {
                 let before = now_ms();
                 let status = ask(&mut self.data, secret);
                 if let Some(expected) = key.admits(*end, before, now_ms()) {
-                    let all = key.told();
-                    assert_eq!(status, if expected { 204 } else { 401 }, "with {secret} of {all}");
+                    let wanted = if expected { 204 } else { 401 };
+                    assert_eq!(status, wanted, "with secret {number} of {}", key.told());
                 }
             }
             let answer = self.admin.get(&key.path());
@@ -333,7 +348,8 @@ impl Known {
     fn told(&self) -> String {
         let Self { id, is_in_file, is_listed, is_disabled, is_revoked, end, secrets, .. } = self;
         let flags = format!("in file {is_in_file}, listed {is_listed}, disabled {is_disabled}, revoked {is_revoked}");
-        format!("{id}: {flags}, ends {end:?}, has {secrets:?}")
+        let ends: Vec<End> = secrets.iter().map(|(_, end)| *end).collect();
+        format!("{id}: {flags}, ends {end:?}, its secrets end {ends:?}")
     }
 }
 
@@ -359,6 +375,11 @@ impl Span {
 }
 
 impl End {
+    /// Whether it is of a secret that a rotation has taken away at once.
+    fn is_gone(self) -> bool {
+        self.1 == i64::MIN
+    }
+
     fn or_before(self, other: Self) -> Self {
         Self(self.0.min(other.0), self.1.min(other.1))
     }
