@@ -1,4 +1,4 @@
-//! The signals that the process follows.
+//! The signals that the process follows, and one that it survives.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -7,6 +7,8 @@ pub(super) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    /// Never asked: that it is caught lets a write beyond the largest size of files fail, instead of ending the process.
+    _file_too_large: Signal,
 }
 
 impl Signals {
@@ -15,6 +17,7 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            _file_too_large: signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 
