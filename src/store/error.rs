@@ -135,6 +135,9 @@ pub enum OpenError {
         /// What was found.
         what: String,
     },
+    /// What should be the store's folder is something else.
+    #[error("`{}` is not a folder: move it aside, or keep the store elsewhere", .0.display())]
+    NoFolder(PathBuf),
     /// The file system does not let us.
     #[error("`{}`", .path.display())]
     Io {

@@ -21,7 +21,7 @@ use crate::store::OpenError;
 pub(super) fn open(path: &Path) -> Result<(File, Connection), OpenError> {
     check_library()?;
     let folder = folder_of(path);
-    DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|error| io_error(folder, error))?;
+    create_folder(folder)?;
     let lock = lock(&beside(path, ".lock"))?;
     if !path.try_exists().map_err(|error| io_error(path, error))? {
         create(path)?;
@@ -83,6 +83,14 @@ pub(super) fn sqlite_error(path: &Path, source: rusqlite::Error) -> OpenError {
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => damaged(path, source.to_string()),
         _ => OpenError::Sqlite { path: path.to_owned(), source },
     }
+}
+
+fn create_folder(folder: &Path) -> Result<(), OpenError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => OpenError::NoFolder(folder.to_owned()),
+        _ => io_error(folder, error),
+    })
 }
 
 /// A backup that was copied back may be open to others.
