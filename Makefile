@@ -1,9 +1,9 @@
 # Two commands do everything: `make run` (the quick start) and `make test` (what CI runs).
 
 CARGO ?= cargo
-APT_PACKAGES = nginx-light prometheus curl wrk
+APT_PACKAGES = nginx-light prometheus curl wrk strace
 # Programs that tests use, each from one of the packages above.
-TEST_PROGRAMS = nginx promtool curl wrk
+TEST_PROGRAMS = nginx promtool curl wrk strace
 
 .PHONY: run test fmt lint unit docs deps fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
 

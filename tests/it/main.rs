@@ -17,6 +17,7 @@ mod config;
 mod crash;
 mod credentials;
 mod differential;
+mod faults;
 mod harness;
 mod heads;
 mod hostile;
