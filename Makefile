@@ -5,12 +5,12 @@ APT_PACKAGES = nginx-light prometheus curl wrk strace
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk strace
 
-.PHONY: run test fmt lint unit docs deps fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
+.PHONY: run test fmt lint unit docs deps admin-fuzz-test fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
 
-test: deps fmt lint unit docs bench-smoke
+test: deps fmt lint unit docs admin-fuzz-test bench-smoke
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -67,6 +67,12 @@ bench-store:
 soak: deps
 	$(CARGO) build --release --locked
 	benches/soak.sh
+
+# The admin API of a gateway that is started for it, against its own description, in a minute.
+admin-fuzz-test: deps
+	@python3 -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) deps TEST_PROGRAMS=python3-venv APT_PACKAGES=python3-venv
+	$(CARGO) build --locked
+	tests/schemathesis/check "$${CARGO_TARGET_DIR:-target}/debug/keygate"
 
 # A running admin API against its own description: make fuzz-admin URL=http://127.0.0.1:9180 TOKEN_FILE=data/admin.token
 fuzz-admin:
