@@ -35,8 +35,8 @@ pub trait Store: Send + Sync {
     /// Makes one change durable, with its audit row.
     ///
     /// Commits that wait at the same time share one write to disk; each has its own revision and its own outcome. After
-    /// [`CommitError::Unavailable`] the change is not in force; it can only come back if the machine fails before the next
-    /// successful commit.
+    /// [`CommitError::Unavailable`] the change is not in force; it can only come back if the process or the machine dies before
+    /// the next successful commit.
     fn commit(&self, commit: Commit) -> Result<Revision, CommitError> {
         self.commit_all(vec![commit]).map(|revisions| revisions[0])
     }
