@@ -72,15 +72,20 @@ impl Place {
     /// Starts a gateway whose `number`th call of this name on the store's files fails, in each thread that makes so many.
     #[track_caller]
     fn start_with_fault(&self, call: &str, number: usize) -> Served {
+        self.ready(self.spawn_with_fault(call, number, &["", "-wal"]))
+    }
+
+    /// The same with the files given by how their names end, and a gateway that may not get ready.
+    fn spawn_with_fault(&self, call: &str, number: usize, suffixes: &[&str]) -> Process {
         let mut strace = Command::new("strace");
         // The tracer stays aside, so that the process that is started here is the gateway.
         strace.args(["-D", "-f", "--seccomp-bpf", "-o"]).arg(self.trace()).arg(format!("--trace={call}"));
         strace.arg(format!("--inject={call}:error=EIO:when={number}"));
-        for suffix in ["", "-wal"] {
+        for suffix in suffixes {
             strace.arg("-P").arg(self.path(&format!("data/keygate.db{suffix}")));
         }
         strace.arg(command::<&str>(&[]).get_program()).args(self.arguments());
-        self.ready(Process::spawn(&mut strace))
+        Process::spawn(&mut strace)
     }
 
     /// Whether the fault came, once the gateway has ended.
@@ -416,6 +421,39 @@ fn whichever_sync_fails_what_was_acknowledged_holds_and_what_was_refused_is_not_
 #[test]
 fn a_sync_fails_and_the_process_dies_and_what_was_acknowledged_holds() {
     check_each_fault("fsync", End::Killed);
+}
+
+/// The first start of all, with the first, second, … call of this name failing: it fails, and the next one does not.
+fn check_each_fault_of_the_first_start(call: &str, step: usize) {
+    for number in (1..200).step_by(step) {
+        let place = Place::new();
+        let mut process = place.spawn_with_fault(call, number, &["", "-wal", "-shm", ".new", ".new-journal"]);
+        let started = wait_until("a start, or its end", || {
+            let listens = process.stderr().contains("\"listening\"");
+            (listens || !process.is_running()).then_some(listens)
+        });
+        if started {
+            process.signal(Signal::TERM);
+        }
+        assert_eq!(process.exit_code(), Some(if started { 0 } else { 1 }), "{}", process.stderr());
+        let came = place.fault_came(process.id());
+        assert!(came || started, "no fault, and no start: {}", process.stderr());
+        let gateway = place.start();
+        gateway.create("made").unwrap();
+        gateway.stop();
+        place.expect_sound();
+        if !came {
+            assert!(number > 1, "no fault ever came");
+            return;
+        }
+    }
+    panic!("the faults have no end");
+}
+
+#[test]
+fn a_first_start_that_fails_half_way_leaves_nothing_that_stops_the_next() {
+    check_each_fault_of_the_first_start("fsync", 1);
+    check_each_fault_of_the_first_start("pwrite64", 5);
 }
 
 /// A place whose store has a key in it, and no gateway.
