@@ -114,11 +114,10 @@ impl Control {
         state.ready();
         announce(&addresses, gateway.capacity());
         let log_thread = LogThread::start(writer).context("cannot start the log thread")?;
-        let (config, gateway) = (config.to_owned(), Some(gateway));
         Ok(Self {
-            config,
+            config: config.to_owned(),
             stage,
-            gateway,
+            gateway: Some(gateway),
             log_thread,
             watcher,
             in_force,
