@@ -15,6 +15,8 @@ pub mod limit;
 
 pub mod policy;
 
+pub mod meter;
+
 pub mod store;
 
 pub mod http1;

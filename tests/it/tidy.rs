@@ -11,6 +11,7 @@ const ORDER: [&str; 16] = [
     "route",
     "limit",
     "policy",
+    "meter",
     "store",
     "http1",
     "upstream",
