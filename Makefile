@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk strace
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk strace
 
-.PHONY: run test fmt lint unit docs deps admin-fuzz-test fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean
+.PHONY: run test fmt lint unit docs deps admin-fuzz-test fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store soak clean bench-meter
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -62,6 +62,10 @@ bench-counts:
 # Commits one by one, from many threads and in batches; opening and loading a million keys.
 bench-store:
 	$(CARGO) bench --locked --bench store
+
+# Counting in the ledger, without sockets.
+bench-meter:
+	$(CARGO) bench --locked --bench meter
 
 # 30 s of load through nginx on loopback, then failed requests and growth of memory.
 soak: deps

@@ -19,10 +19,12 @@ use keygate::catalog::{Catalog, FileKey, RuleSet, Rules, Wire};
 use keygate::gateway::{DENIALS, Gateway, OUTCOMES, Options, start};
 use keygate::key::{Key, State};
 use keygate::limit::Limit;
+use keygate::meter::ledger::{Account, Amount, Class, Keeper, Minute, Options as LedgerOptions, Use};
 use keygate::policy::Plan;
 use keygate::route::Route;
 use keygate::telemetry::access::AccessLog;
 use keygate::telemetry::{self, AccessLogOptions, LogFormat, LogOutput, Metrics};
+use keygate::time::Timestamp;
 use keygate::{time, upstream};
 use mimalloc::MiMalloc;
 
@@ -183,6 +185,30 @@ fn allocations_of_connections(request: &str, connections: usize) -> usize {
     count
 }
 
+/// How often counting allocates, for some keys in some minutes, once it has come across all of them.
+fn allocations_of_counting() -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let options = LedgerOptions { folder: folder.path().to_owned(), ..LedgerOptions::default() };
+    let mut keeper = Keeper::open(options, Timestamp::from_unix_ms(0), time::now()).unwrap();
+    let mut book = keeper.book().unwrap();
+    keeper.prepare().unwrap();
+    let route = book.route(&"orders".parse().unwrap());
+    let keys: Vec<_> = (0..100).map(|n| format!("key_{n}").parse().unwrap()).collect();
+    let amount = Amount { requests: 1, units: 1, ..Amount::default() };
+    let mut count_all = |minute| {
+        for (token, key) in (1..).zip(&keys) {
+            let account = Account { token, key: Some(key), owner: None, plan: None };
+            book.count(&Use { account, route, class: Class::Success, amount }, Minute::from_unix(minute));
+        }
+    };
+    count_all(1);
+    WATCHED.store(rustix::thread::gettid().as_raw_nonzero().get(), Ordering::SeqCst);
+    COUNT.store(0, Ordering::SeqCst);
+    (0..2_000).for_each(|turn| count_all(1 + turn / 20));
+    WATCHED.store(0, Ordering::SeqCst);
+    COUNT.load(Ordering::SeqCst)
+}
+
 /// What is allocated once a second, for the text of a date, in a test that takes some seconds on a slow machine.
 const ONCE_IN_A_WHILE: usize = 20;
 
@@ -203,6 +229,7 @@ fn a_request_in_the_steady_state_allocates_nothing() {
         let count = allocations(answer, request, status, 2_000);
         assert!(count < ONCE_IN_A_WHILE, "{count} allocations in 2,000 requests: {request}");
     }
+    assert_eq!(allocations_of_counting(), 0);
     let not_kept = admitted.replace("Host: h", "Host: h\r\nConnection: close");
     assert!(allocations_of_connections(&not_kept, 100) >= 100, "the count is not blind: a connection does allocate");
 }

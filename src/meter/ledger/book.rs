@@ -59,7 +59,8 @@ impl Book {
         RouteId(number)
     }
 
-    /// Counts a use in this minute; or in the one after the newest that is closed, if this is closed already.
+    /// Counts a use in this minute; or in the one after the newest that is closed, if this is closed already; or in the
+    /// following one, if the book has counted there before.
     ///
     /// When it returns, neither the death of the process nor its memory can lose the count; it is on disk after the keeper's
     /// next [`sync`](super::Keeper::sync).
@@ -67,7 +68,7 @@ impl Book {
     pub fn count(&mut self, used: &Use<'_>, minute: Minute) {
         let minute = self.begin(minute.as_unix());
         if minute != self.minute {
-            self.turn_to(minute);
+            self.follow(minute);
         }
         self.add(used);
         self.seat.turn.0.store(AT_REST, Release);
@@ -87,10 +88,15 @@ impl Book {
         }
     }
 
+    /// Goes on in another minute. Back only by more than one: a clock that trembles at the turn of a minute would open
+    /// cells all the time. What the keeper was told is the earlier of the two then, which does no harm.
     #[cold]
-    fn turn_to(&mut self, minute: u32) {
+    fn follow(&mut self, minute: u32) {
         if minute < self.minute {
-            self.turn = self.turn.wrapping_add(1);
+            if self.minute - minute == 1 || self.turn == u8::MAX {
+                return;
+            }
+            self.turn += 1;
         }
         self.minute = minute;
         self.table.clear();

@@ -31,7 +31,7 @@ pub struct Options {
     pub folder: PathBuf,
     /// Bytes per file: 8 KiB to 64 MiB, whole pages. 4 MiB hold 36,000 cells.
     pub segment_bytes: usize,
-    /// Files that may lie ready per book; one, or twice as many as were needed since the last time, do.
+    /// Files that lie ready per book. Two are plenty: a thread cannot fill one in a second.
     pub spare: usize,
     /// Pieces of memory per book, as large as a file, for when no file can be had.
     pub overflow: usize,
@@ -91,7 +91,7 @@ pub struct Figures {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { folder: PathBuf::from("."), segment_bytes: 4 << 20, spare: 16, overflow: 16 }
+        Self { folder: PathBuf::from("."), segment_bytes: 4 << 20, spare: 2, overflow: 16 }
     }
 }
 
@@ -152,9 +152,7 @@ impl Keeper {
         let seats = self.seats.clone();
         seats.iter().try_for_each(|seat| self.fill_reserve(seat))?;
         for seat in seats {
-            let taken = seat.taken.swap(0, Relaxed) as usize;
-            let wanted = (2 * taken).clamp(1, seat.ready.capacity());
-            while seat.ready.len() < wanted {
+            while !seat.ready.is_full() {
                 let segment = self.create(seat.writer)?;
                 // Nobody else adds to the queue, so there is room.
                 let _ = seat.ready.push(segment);

@@ -68,7 +68,7 @@ impl Mapping {
     /// All of it.
     #[inline]
     pub(super) const fn words(&self) -> &[AtomicU64] {
-        // SAFETY: so many words are mapped at `start`, page-aligned, until `self` is dropped, which the borrow outlasts not.
+        // SAFETY: so many words are mapped at `start`, page-aligned, until `self` is dropped; no borrow outlasts it.
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.count) }
     }
 }

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::cell::{CellRef, Found};
 use super::layout::{
-    CELL_WORDS, FIXED_WORDS, HEAD_WORDS, Head, Label, PAGE_BYTES, SEALED_WORD, WORD_BYTES, sealed_minute, sealed_word,
+    CELL_WORDS, FIXED_WORDS, HEAD_WORDS, Head, Label, SEALED_WORD, WORD_BYTES, sealed_minute, sealed_word,
 };
 use super::mapping::Mapping;
 
@@ -221,15 +221,12 @@ fn fill_new(path: &Path, head: &Head) -> io::Result<File> {
         Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
         Err(error) => return Err(error.into()),
     }
-    let mut page = [0; PAGE_BYTES];
+    let mut content = vec![0; head.layout.bytes];
     let words: [u64; FIXED_WORDS] = head.encode();
-    for (bytes, word) in page.as_chunks_mut::<WORD_BYTES>().0.iter_mut().zip(words) {
+    for (bytes, word) in content.as_chunks_mut::<WORD_BYTES>().0.iter_mut().zip(words) {
         *bytes = word.to_ne_bytes();
     }
-    file.write_all(&page)?;
-    for _ in 1..head.layout.bytes / PAGE_BYTES {
-        file.write_all(&[0; PAGE_BYTES])?;
-    }
+    file.write_all(&content)?;
     file.sync_all()?;
     Ok(file)
 }

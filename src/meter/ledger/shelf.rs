@@ -4,7 +4,6 @@
 //! none, memory of the same form takes its place, which the keeper carries to disk as soon as it can.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use crossbeam_queue::ArrayQueue;
@@ -22,8 +21,6 @@ pub(super) struct Seat {
     /// Files to be filled next, and memory for when there are none.
     pub(super) ready: ArrayQueue<Arc<Segment>>,
     pub(super) reserve: ArrayQueue<Arc<Segment>>,
-    /// How many of either were taken since the keeper looked.
-    pub(super) taken: AtomicU32,
     /// The book is closed.
     pub(super) vacant: AtomicBool,
     /// What was counted nowhere, because not even memory was left: requests and units.
@@ -65,7 +62,6 @@ impl Seat {
             turn: Turn(AtomicU32::new(AT_REST)),
             ready: ArrayQueue::new(spare),
             reserve: ArrayQueue::new(overflow),
-            taken: AtomicU32::new(0),
             vacant: AtomicBool::new(false),
             lost_requests: AtomicU64::new(0),
             lost_units: AtomicU64::new(0),
@@ -127,7 +123,6 @@ impl Shelf {
             return None;
         }
         let next = seat.ready.pop().or_else(|| seat.reserve.pop())?;
-        seat.taken.fetch_add(1, Relaxed);
         self.close();
         self.cells = 0;
         self.words = next.head.layout.names();

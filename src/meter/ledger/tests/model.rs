@@ -3,7 +3,6 @@
 use proptest::prelude::{Strategy, any, prop_assert_eq, prop_oneof, proptest};
 use proptest::sample::select;
 use proptest::test_runner::TestCaseError;
-use tempfile::TempDir;
 
 use super::*;
 
@@ -55,6 +54,8 @@ struct World {
     keeper: Keeper,
     books: Vec<Book>,
     closed: u32,
+    /// Where the books are in time.
+    minutes: [u32; 2],
     counted: Totals,
     sealed: Totals,
 }
@@ -63,16 +64,17 @@ const ROUTES: [&str; 3] = ["", "orders", "a route with a rather long name"];
 
 impl World {
     fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = quick_folder();
         let keeper = opened(&folder);
-        let mut world =
-            Self { folder, keeper, books: Vec::new(), closed: 0, counted: Totals::new(), sealed: Totals::new() };
+        let (counted, sealed) = (Totals::new(), Totals::new());
+        let mut world = Self { folder, keeper, books: Vec::new(), closed: 0, minutes: [0; 2], counted, sealed };
         world.open_books();
         world
     }
 
     fn open_books(&mut self) {
         self.books = (0..2).map(|_| self.keeper.book().unwrap()).collect();
+        self.minutes = [0; 2];
     }
 
     fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
@@ -84,20 +86,27 @@ impl World {
             Step::Sync => self.keeper.sync(NOW).unwrap(),
             Step::Break => break_ready_files(&mut self.keeper),
             Step::Seal { until, release } => self.seal(until, release)?,
-            Step::Close { book } => self.books[book] = self.keeper.book().unwrap(),
+            Step::Close { book } => {
+                self.books[book] = self.keeper.book().unwrap();
+                self.minutes[book] = 0;
+            }
             Step::Kill => self.kill()?,
         }
         Ok(())
     }
 
     fn count(&mut self, book: usize, n: u32, route: usize, class: Class, at: u32, some: u64) {
+        let at_book = &mut self.minutes[book];
+        let effective = minute(at).as_unix().max(self.closed + 1);
+        if effective + 1 != *at_book {
+            *at_book = effective;
+        }
         let book = &mut self.books[book];
         let id = ROUTES[route].parse().map_or(RouteId::NONE, |name: Name| book.route(&name));
         let (key, owner) = (key(n), name(&"o".repeat(n as usize + 1)));
         let account = Account { token: u64::from(n) + 1, key: Some(&key), owner: Some(&owner), plan: None };
         book.count(&Use { account, route: id, class, amount: requests(some) }, minute(at));
-        let at = minute(at).as_unix().max(self.closed + 1);
-        let entry = (at, key.as_str().to_owned(), ROUTES[route].to_owned(), class.label());
+        let entry = (*at_book, key.as_str().to_owned(), ROUTES[route].to_owned(), class.label());
         let total = self.counted.entry(entry).or_default();
         *total = total.plus(&requests(some));
     }
@@ -129,7 +138,7 @@ impl World {
         }
         self.books.clear();
         self.keeper = {
-            let nothing = tempfile::tempdir().unwrap();
+            let nothing = quick_folder();
             drop(std::mem::replace(&mut self.keeper, opened(&nothing)));
             opened(&self.folder)
         };
@@ -145,12 +154,12 @@ impl World {
 }
 
 fn opened(folder: &TempDir) -> Keeper {
-    let options = Options { folder: folder.path().to_owned(), segment_bytes: SMALL, spare: 16, overflow: 500 };
+    let options = Options { folder: folder.path().to_owned(), segment_bytes: SMALL, spare: 1, overflow: 500 };
     Keeper::open(options, WALL, NOW).unwrap()
 }
 
 proptest! {
-    #![proptest_config(proptest::test_runner::Config { cases: 96, ..Default::default() })]
+    #![proptest_config(proptest::test_runner::Config { cases: 256, ..Default::default() })]
 
     #[test]
     fn whatever_happens_the_sums_are_right(steps in proptest::collection::vec(step(), 1..60)) {

@@ -12,8 +12,8 @@ const PAGE: usize = HEAD_WORDS * WORD_BYTES;
 const CELL: usize = CELL_WORDS * WORD_BYTES;
 
 /// A folder with one file of a dead process, and its path.
-fn left() -> (tempfile::TempDir, std::path::PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
+fn left() -> (TempDir, std::path::PathBuf) {
+    let folder = quick_folder();
     let mut keeper = open(folder.path(), SMALL);
     let mut book = keeper.book().unwrap();
     keeper.prepare().unwrap();
