@@ -9,14 +9,25 @@ use std::path::{Path, PathBuf};
 use super::error::LedgerError;
 use super::layout::Epoch;
 
-/// Makes the folder if it is missing, and locks it for as long as the file is held.
-pub(super) fn lock(folder: &Path) -> Result<File, LedgerError> {
+/// A lock on the folder, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would not do while a process that was forked off has it too, on its way to another program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Makes the folder if it is missing, and locks it.
+pub(super) fn lock(folder: &Path) -> Result<Lock, LedgerError> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(LedgerError::of(folder))?;
     let path = folder.join(LOCK);
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
     let file = opened.map_err(LedgerError::of(&path))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(LedgerError::Locked(path)),
         Err(TryLockError::Error(source)) => Err(LedgerError::Io { path, source }),
     }

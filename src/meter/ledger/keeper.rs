@@ -3,7 +3,7 @@
 //! Belongs to one thread, which calls [`Keeper::prepare`] and [`Keeper::sync`] each sync interval, and from time to time
 //! [`Keeper::sealable`] and [`Keeper::release`]. All of them wait for the disk.
 
-use std::fs::{self, File};
+use std::fs;
 use std::hint;
 use std::iter;
 use std::mem;
@@ -43,7 +43,7 @@ pub struct Keeper {
     pub(super) options: Options,
     pub(super) epoch: Epoch,
     layout: Layout,
-    _lock: File,
+    _lock: folder::Lock,
     /// The newest minute that nobody may count in any more.
     closed: Arc<AtomicU32>,
     /// The newest minute that was released.
@@ -62,12 +62,15 @@ pub struct Keeper {
     lost: (u64, u64),
 }
 
-/// The cells of minutes that are over, for sealing. They do not change any more.
+/// The cells of minutes that are over, for sealing. They do not change any more, and can be read on another thread, so
+/// that the keeper goes on syncing meanwhile.
 #[derive(Debug)]
 #[must_use = "cells that are sealed are to be released"]
 pub struct Sealable {
+    /// Released before.
+    sealed: u32,
     until: u32,
-    merged: Merged,
+    segments: Vec<Arc<Segment>>,
 }
 
 /// How the ledger is.
@@ -199,8 +202,7 @@ impl Keeper {
         let sealed = self.sealed;
         let segments =
             self.segments.iter().filter(|segment| segment.newest_minute() > sealed).map(Arc::clone).collect();
-        let merged = Merged::of(segments, |_, minute| sealed < minute && minute <= until);
-        Some(Sealable { until, merged })
+        Some(Sealable { sealed, until, segments })
     }
 
     /// Removes what is sealed, and notes what of the rest is. To be called when the cells are durable elsewhere.
@@ -338,9 +340,10 @@ impl Sealable {
         Minute::from_unix(self.until)
     }
 
-    /// The cells, each once.
+    /// Reads the cells, each once: a second or more for a million.
     pub fn cells(&self) -> impl ExactSizeIterator<Item = Cell> {
-        self.merged.cells()
+        let wanted = |_: &Segment, minute| self.sealed < minute && minute <= self.until;
+        Merged::of(self.segments.clone(), wanted).into_cells()
     }
 }
 

@@ -115,11 +115,20 @@ impl Merged {
 
     /// The cells, in the order of segments and places.
     pub(super) fn cells(&self) -> impl ExactSizeIterator<Item = Cell> {
-        self.entries.iter().map(|entry| {
-            let segment = &self.segments[entry.segment as usize];
-            let cell = read(segment, &entry.label).expect("its names were read when it was added");
-            Cell { amount: entry.amount, ..cell }
-        })
+        self.entries.iter().map(|entry| entry.cell(&self.segments))
+    }
+
+    /// The same, for good.
+    pub(super) fn into_cells(self) -> impl ExactSizeIterator<Item = Cell> {
+        let Self { segments, entries, .. } = self;
+        entries.into_iter().map(move |entry| entry.cell(&segments))
+    }
+}
+
+impl Entry {
+    fn cell(&self, segments: &[Arc<Segment>]) -> Cell {
+        let cell = read(&segments[self.segment as usize], &self.label);
+        Cell { amount: self.amount, ..cell.expect("its names were read when it was added") }
     }
 }
 

@@ -348,3 +348,50 @@ fn the_dump_has_a_line_per_cell() {
     assert_eq!(lines[1][..9], words);
     assert_eq!(lines[0].len(), lines[1].len());
 }
+
+#[test]
+fn a_minute_in_which_a_book_is_counting_is_not_over() {
+    let folder = quick_folder();
+    let mut keeper = open(folder.path(), SMALL);
+    let _book = keeper.book().unwrap();
+    let counting_in = |at: u32| keeper.seats[0].turn.0.store(at, std::sync::atomic::Ordering::SeqCst);
+    counting_in(minute(5).as_unix());
+    assert!(keeper.sealable(minute(5)).is_none());
+    assert!(keeper.sealable(minute(4)).is_none(), "it is the one that was closed already that has to be over");
+    counting_in(minute(6).as_unix());
+    assert_eq!(keeper.sealable(minute(5)).unwrap().until(), minute(5));
+}
+
+#[test]
+fn files_that_are_there_twice_count_once() {
+    let folder = quick_folder();
+    let mut keeper = open(folder.path(), SMALL);
+    let mut book = keeper.book().unwrap();
+    keeper.prepare().unwrap();
+    (0..20).for_each(|n| count(&mut book, n, RouteId::NONE, requests(1), minute(1)));
+    let before = folder::files(folder.path()).unwrap().remove(0);
+    let copy = folder::path(folder.path(), keeper.epoch, 999);
+    std::fs::copy(&before, &copy).unwrap();
+    (0..10).for_each(|n| count(&mut book, n, RouteId::NONE, requests(1), minute(1)));
+    drop((keeper, book));
+    let left = open(folder.path(), SMALL).replay().unwrap();
+    assert_eq!((left.cells().len(), sum(left.cells())), (20, requests(30)));
+}
+
+#[test]
+fn a_long_answer_shows_while_it_runs() {
+    let folder = quick_folder();
+    let mut keeper = open(folder.path(), SMALL);
+    let mut book = keeper.book().unwrap();
+    keeper.prepare().unwrap();
+    let mut running = Running::default();
+    for (at, bytes_out) in [(1, 1000), (1, 3000), (2, 9000)] {
+        count(&mut book, 1, RouteId::NONE, running.part(200, bytes_out), minute(at));
+    }
+    let whole = Amount { requests: 1, units: 1, bytes_in: 200, bytes_out: 10_000, latency_ns: 7 };
+    count(&mut book, 1, RouteId::NONE, running.rest(whole), minute(3));
+    let amounts: Vec<Amount> = keeper.sealable(minute(3)).unwrap().cells().map(|cell| cell.amount).collect();
+    let bytes = |bytes_in, bytes_out| Amount { bytes_in, bytes_out, ..Amount::default() };
+    let last = Amount { requests: 1, units: 1, latency_ns: 7, ..bytes(0, 1000) };
+    assert_eq!(amounts, [bytes(200, 3000), bytes(0, 6000), last]);
+}
