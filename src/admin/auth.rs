@@ -24,12 +24,13 @@ use crate::key::{Digest, Key, Name, TokenId, check_token};
 use crate::policy::client_network;
 use crate::store::{Action, Actor, Event, Origin, Role, Token};
 use crate::telemetry::log;
-use crate::time::Timestamp;
+use crate::time::{self, Timestamp};
 
 /// The holder of a valid token, in one request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) token: TokenId,
+    digest: Digest,
     role: Role,
     pub(super) visit: Visit,
     /// Held by the work that the request causes, also when nobody waits for its answer any more.
@@ -48,7 +49,7 @@ type Keyed = RateLimiter<IpNet, HashMapStateStore<IpNet>, DefaultClock>;
 
 impl Caller {
     pub(super) fn new(token: Token, visit: Visit, place: OwnedSemaphorePermit) -> Self {
-        Self { token: token.id, role: token.role, visit, _place: Arc::new(place) }
+        Self { token: token.id, digest: token.digest, role: token.role, visit, _place: Arc::new(place) }
     }
 
     /// The owner that it is confined to; none if it is confined to nobody.
@@ -69,8 +70,16 @@ impl Caller {
         self.visit.at
     }
 
+    /// For a commit: at the present, not at the time of the head, since the body may have come much later.
     pub(super) fn origin(&self) -> Origin {
-        self.visit.origin(Actor::Token(self.token.clone()))
+        Origin { at: present(), ..self.visit.origin(Actor::Token(self.token.clone())) }
+    }
+
+    /// Whether the token still lets it in: it may have ended while the body was on its way.
+    pub(super) fn check(&self, api: &Api) -> Result<(), Problem> {
+        let token = api.parts.follower.token(&self.digest);
+        let is_valid = token.is_some_and(|token| token.id == self.token && token.is_valid(present()));
+        if is_valid { Ok(()) } else { Err(Problem::unauthenticated()) }
     }
 }
 
@@ -92,7 +101,7 @@ pub(super) fn login(api: &Arc<Api>, fields: &HeaderMap, visit: &Visit) -> Result
     let known = api.parts.follower.token(&Digest::of(bytes));
     let shaped = check_token(bytes).is_ok();
     match known {
-        Some(token) if shaped && is_valid(&token, visit.at) => Ok(token),
+        Some(token) if shaped && token.is_valid(visit.at) => Ok(token),
         known => Err(refuse(api, presented, known.as_ref(), visit)),
     }
 }
@@ -101,10 +110,6 @@ pub(super) fn login(api: &Arc<Api>, fields: &HeaderMap, visit: &Visit) -> Result
 pub(super) fn denied(api: &Arc<Api>, token: &Token, visit: &Visit) -> Problem {
     audit(api, Some(&token.id), Actor::Token(token.id.clone()), visit);
     Problem::new(Code::Forbidden, format!("a token with the role `{}` may not do this", token.role))
-}
-
-fn is_valid(token: &Token, now: Timestamp) -> bool {
-    token.revoked.is_none() && token.expires.is_none_or(|end| now < end)
 }
 
 /// What stands after `Bearer`; none without exactly one such field.
@@ -116,13 +121,12 @@ fn bearer(fields: &HeaderMap) -> Option<&[u8]> {
 }
 
 fn refuse(api: &Arc<Api>, presented: Option<&[u8]>, known: Option<&Token>, visit: &Visit) -> Problem {
-    let missing = Problem::new(Code::Unauthenticated, "send a valid admin token as `Authorization: Bearer kga_…`");
     if presented.is_none() {
-        return missing;
+        return Problem::unauthenticated();
     }
     audit(api, known.map(|token| &token.id), Actor::Unknown, visit);
     match api.logins.failed(visit.remote) {
-        None => missing,
+        None => Problem::unauthenticated(),
         Some(wait_s) => {
             Problem::new(Code::TooManyRequests, "too many wrong tokens came from this network: wait, then try again")
                 .retry_after(wait_s)
@@ -169,6 +173,10 @@ impl Logins {
     fn is_worth_a_row(&self, remote: Option<IpAddr>) -> bool {
         self.audited.check_key(&place(&self.audited, remote)).is_ok() && self.audited_in_all.check().is_ok()
     }
+}
+
+fn present() -> Timestamp {
+    time::wall(time::now())
 }
 
 /// Whom a client is counted with: its network, or everybody else once there are too many networks.

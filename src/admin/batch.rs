@@ -277,6 +277,9 @@ fn write(api: &Api, caller: &Caller, mut ready: Vec<Ready>, results: &mut [RowDo
                 }
                 return Ok(());
             }
+            Err(CommitError::Refused { refusal: Refusal::ActorRevoked, .. }) => {
+                return Err(Refusal::ActorRevoked.into());
+            }
             Err(CommitError::Refused { place, refusal }) => {
                 let row = ready.remove(place);
                 results[row.place] = told(refusal);

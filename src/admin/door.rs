@@ -53,13 +53,14 @@ pub(super) async fn pass(State(api): State<Arc<Api>>, request: Request, next: Ne
     finished(answer, &visit.request_id)
 }
 
-/// Work that blocks, on a thread of its own.
+/// Work that blocks, on a thread of its own, if the caller's token still lets it in.
 pub(super) async fn blocking<T: Send + 'static>(
     api: Arc<Api>,
     caller: Caller,
     work: impl FnOnce(&Api, &Caller) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    spawn_blocking(move || work(&api, &caller)).await.unwrap_or_else(|_| Err(Problem::internal()))
+    let checked = move || caller.check(&api).and_then(|()| work(&api, &caller));
+    spawn_blocking(checked).await.unwrap_or_else(|_| Err(Problem::internal()))
 }
 
 async fn answer(api: &Arc<Api>, visit: &Visit, mut request: Request, next: Next) -> Result<Response, Problem> {

@@ -95,6 +95,11 @@ impl Problem {
         Self { code, detail: detail.into(), errors: Vec::new(), retry_after_s: None, allow: None }
     }
 
+    /// No valid token: the same words whatever is wrong with it.
+    pub(super) fn unauthenticated() -> Self {
+        Self::new(Code::Unauthenticated, "send a valid admin token as `Authorization: Bearer kga_…`")
+    }
+
     /// Fields of the body are wrong: all of them.
     pub(super) fn invalid(errors: Vec<FieldError>) -> Self {
         Self { errors, ..Self::new(Code::Invalid, "some fields are not valid: see `errors`") }
@@ -191,6 +196,7 @@ impl From<Refusal> for Problem {
                 Self::new(Code::Revoked, format!("the secret belongs to the revoked key `{id}`, which is final"))
             }
             Refusal::TokenTaken(id) => conflict(format!("it is the same as the token `{id}`")),
+            Refusal::ActorRevoked => Self::unauthenticated(),
             Refusal::Answered(_) => conflict("the idempotency key has been used for another request".to_owned()),
         }
     }

@@ -72,7 +72,8 @@ struct LastReload {
 ///
 /// Answers when it is in force. A file with problems changes nothing: all of them are told.
 #[utoipa::path(post, path = "/v1/reload", tag = "gateway", responses((status = 200, body = Reloaded)))]
-pub(super) async fn reload(State(api): State<Arc<Api>>, _: Caller) -> Result<Response, Problem> {
+pub(super) async fn reload(State(api): State<Arc<Api>>, caller: Caller) -> Result<Response, Problem> {
+    caller.check(&api)?;
     let (tell, told) = oneshot::channel();
     api.parts.reload.send(tell).await.map_err(|_| Problem::internal())?;
     match told.await.map_err(|_| Problem::internal())? {

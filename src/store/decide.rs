@@ -2,7 +2,7 @@
 //!
 //! [`decide`] looks up what the decision needs through a [`View`]; the functions below it only compare.
 
-use super::change::{ANSWER_KEPT_MS, Change, Commit, Expect, Idempotency, Replay};
+use super::change::{ANSWER_KEPT_MS, Actor, Change, Commit, Expect, Idempotency, Replay};
 use super::error::{Refusal, StoreError};
 use super::record::{Record, Revision, StoredKey, StoredSecret, Token};
 use crate::key::{Digest, KeyId, State, TokenId};
@@ -30,8 +30,16 @@ pub(super) struct Decided {
 }
 
 /// What the change makes of its record, or what is against it.
+///
+/// A token that the store knows asks for nothing once it has ended; one that it does not know is not judged here.
 pub(super) fn decide(view: &impl View, commit: &Commit) -> Result<Result<Decided, Refusal>, StoreError> {
     let Commit { expect, origin, .. } = commit;
+    if let Actor::Token(id) = &origin.actor
+        && let Some((_, token)) = view.token(id)?
+        && !token.is_valid(origin.at)
+    {
+        return Ok(Err(Refusal::ActorRevoked));
+    }
     if let Some(Idempotency { token, key, .. }) = &commit.idempotency
         && let Some(replay) = view.replay(token, key, origin.at)?
     {

@@ -48,6 +48,9 @@ pub enum Refusal {
     /// The digest belongs to another token.
     #[error("it is the same as the token `{0}`")]
     TokenTaken(TokenId),
+    /// The token that asks has been revoked or has expired.
+    #[error("the token that asks has been revoked or has expired")]
+    ActorRevoked,
     /// The request was answered before.
     #[error("the request was answered before, with status {}", .0.answer.status)]
     Answered(Box<Replay>),

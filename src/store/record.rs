@@ -111,6 +111,13 @@ impl Revision {
     }
 }
 
+impl Token {
+    /// Whether it lets anybody in at this time.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.revoked.is_none() && self.expires.is_none_or(|end| now < end)
+    }
+}
+
 impl Record {
     /// Its public id.
     pub fn id(&self) -> &str {

@@ -209,6 +209,25 @@ fn tokens_are_kept_and_revoked_for_good() {
 }
 
 #[test]
+fn a_token_that_has_ended_changes_nothing() {
+    both(|store| {
+        store.commit(commit(Change::PutToken(token(1)), Expect::Absent)).unwrap();
+        store.commit(commit(Change::PutToken(token(2)), Expect::Absent)).unwrap();
+        let by = |actor: u8, s: i64, n: u8| {
+            let origin = Origin { at: at(s), actor: Actor::Token(token_id(actor)), ..origin() };
+            store.commit(Commit { origin, idempotency: Some(idempotency("a", n)), ..create(n) })
+        };
+        by(1, 59, 1).unwrap();
+        assert_eq!(refusal(by(1, 60, 2)), Refusal::ActorRevoked);
+        by(2, 60, 2).unwrap_err();
+        store.commit(Commit { idempotency: None, ..create(2) }).unwrap();
+        store.commit(commit(Change::RevokeToken(token_id(2)), Expect::Anything)).unwrap();
+        assert_eq!(refusal(by(2, 0, 3)), Refusal::ActorRevoked);
+        assert_eq!((store.key(&id(3)).unwrap(), store.revision()), (None, Revision(5)));
+    });
+}
+
+#[test]
 fn keys_are_listed_by_id_in_pages_and_by_filter() {
     both(|store| {
         for n in [3, 1, 4, 2, 5] {

@@ -1,6 +1,6 @@
 //! What holds for every request and every answer, and the listener itself.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -121,6 +121,58 @@ fn a_request_that_takes_too_long_is_ended_and_its_work_keeps_the_place() {
 
 async fn explain(world: Arc<World>) -> Got {
     world.ask("POST /v1/explain", json!({"method": "GET", "path": "/"})).await
+}
+
+/// Sends a head, and the body only when `between` has happened: after the gateway has asked for it.
+async fn said_slowly(address: SocketAddr, call: &str, bearer: &str, body: &str, between: impl Future) -> String {
+    let head = format!(
+        "{call} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {bearer}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.read_exact(&mut [0; "HTTP/1.1 100 Continue\r\n\r\n".len()]).await.unwrap();
+    between.await;
+    stream.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// Serves a world on its listener while `test` runs.
+async fn served(world: &World, limits: Limits, test: impl AsyncFnOnce(SocketAddr)) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = tokio::spawn(serve(listener, world.router.clone(), limits, async move {
+        drop(stopped.await);
+    }));
+    test(address).await;
+    stop.send(()).unwrap();
+    server.await.unwrap().unwrap();
+}
+
+#[test]
+fn a_token_that_is_revoked_before_the_body_arrives_changes_nothing() {
+    run(async |world| {
+        served(&world, Limits::default(), async |address| {
+            for (call, body) in [
+                ("POST /v1/keys", named("n")),
+                ("POST /v1/tokens", json!({"role": "operator"})),
+                ("POST /v1/keys:batch", json!({"keys": [{"name": "n"}]})),
+            ] {
+                let made = world.ask("POST /v1/tokens", json!({"role": "operator"})).await.expect(201);
+                let (bearer, id) = (made["secret"].as_str().unwrap(), made["id"].as_str().unwrap());
+                let delete = format!("DELETE /v1/tokens/{id}");
+                let revoke = async { world.ask(&delete, Value::Null).await.expect(200) };
+                let answer = said_slowly(address, call, bearer, &body.to_string(), revoke).await;
+                assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+                assert_eq!(world.rows().last().unwrap().action, "token.revoke");
+            }
+        })
+        .await;
+    });
 }
 
 #[test]
