@@ -15,7 +15,6 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 
 use super::problem::{Code, Problem};
@@ -31,10 +30,8 @@ use crate::time::{self, Timestamp};
 pub(super) struct Caller {
     pub(super) token: TokenId,
     digest: Digest,
-    role: Role,
+    pub(super) role: Role,
     pub(super) visit: Visit,
-    /// Held by the work that the request causes, also when nobody waits for its answer any more.
-    _place: Arc<OwnedSemaphorePermit>,
 }
 
 /// Counts failed logins, in bounded memory.
@@ -48,8 +45,8 @@ pub(super) struct Logins {
 type Keyed = RateLimiter<IpNet, HashMapStateStore<IpNet>, DefaultClock>;
 
 impl Caller {
-    pub(super) fn new(token: Token, visit: Visit, place: OwnedSemaphorePermit) -> Self {
-        Self { token: token.id, digest: token.digest, role: token.role, visit, _place: Arc::new(place) }
+    pub(super) fn new(token: Token, visit: Visit) -> Self {
+        Self { token: token.id, digest: token.digest, role: token.role, visit }
     }
 
     /// The owner that it is confined to; none if it is confined to nobody.

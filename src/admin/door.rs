@@ -1,7 +1,7 @@
 //! The door: what every request passes before its handler, and every answer on its way out.
 //!
-//! In this order: no web page of another origin; a valid token; a role that may; a free place among those that are worked on;
-//! a time limit. Every answer has a request id of ours, and says that it is not to be kept.
+//! In this order: no web page of another origin; a valid token; a role that may; a time limit; and when the body is there, a
+//! free place among those that are worked on. Every answer has a request id of ours, and says that it is not to be kept.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -53,13 +53,21 @@ pub(super) async fn pass(State(api): State<Arc<Api>>, request: Request, next: Ne
     finished(answer, &visit.request_id)
 }
 
-/// Work that blocks, on a thread of its own, if the caller's token still lets it in.
+/// Work that blocks, on a thread of its own: once there is a free place, and if the caller's token still lets it in.
+///
+/// For when the request has arrived whole.
 pub(super) async fn blocking<T: Send + 'static>(
     api: Arc<Api>,
     caller: Caller,
     work: impl FnOnce(&Api, &Caller) -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let checked = move || caller.check(&api).and_then(|()| work(&api, &caller));
+    let turn = timeout(api.parts.limits.queue_time, api.places.take(&caller.role));
+    let place = turn.await.map_err(|_| busy())?;
+    let checked = move || {
+        // Held by the work, also when nobody waits for its answer any more.
+        let _place = place;
+        caller.check(&api).and_then(|()| work(&api, &caller))
+    };
     spawn_blocking(checked).await.unwrap_or_else(|_| Err(Problem::internal()))
 }
 
@@ -68,9 +76,7 @@ async fn answer(api: &Arc<Api>, visit: &Visit, mut request: Request, next: Next)
     if needs_token(&request) {
         let token = auth::login(api, request.headers(), visit)?;
         check_role(api, &token, &request, visit)?;
-        let turn = timeout(api.parts.limits.queue_time, Arc::clone(&api.places).acquire_owned()).await;
-        let Ok(Ok(place)) = turn else { return Err(busy()) };
-        request.extensions_mut().insert(Caller::new(token, visit.clone(), place));
+        request.extensions_mut().insert(Caller::new(token, visit.clone()));
     }
     timeout(api.parts.limits.request_time, next.run(request)).await.map_err(|_| too_slow())
 }

@@ -16,6 +16,7 @@ mod idempotency;
 mod keys;
 mod list;
 mod openapi;
+mod places;
 mod problem;
 mod provision;
 mod roles;
@@ -37,12 +38,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use axum::Router;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{FileKey, Follower};
 use crate::operations::{self, Bounds, Door};
 
 use auth::Logins;
+use places::Places;
 
 pub use explain::{Credential, Explanation, LimitLeft, Question};
 pub use provision::{Outcome, ProvisionError, Provisioned, provision};
@@ -67,7 +69,7 @@ pub struct Limits {
     pub batch_bytes: usize,
     /// How long a request may take.
     pub request_time: Duration,
-    /// Requests that are worked on at once.
+    /// Requests that are worked on at once; those of owners and viewers are half of them at most.
     pub running: usize,
     /// How long a request waits for its turn.
     pub queue_time: Duration,
@@ -100,13 +102,13 @@ pub struct Parts {
 struct Api {
     parts: Parts,
     logins: Logins,
-    places: Arc<Semaphore>,
+    places: Places,
 }
 
 /// The resources of the admin API.
 pub fn router(parts: Parts) -> Router {
     let logins = Logins::new(parts.limits.failed_logins_per_minute);
-    let places = Arc::new(Semaphore::new(parts.limits.running));
+    let places = Places::new(parts.limits.running);
     openapi::router(Arc::new(Api { parts, logins, places }))
 }
 

@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use super::world::{Got, OPERATOR, World, named, run, run_with, token};
+use super::world::{Got, OPERATOR, VIEWER, World, named, run, run_with, token};
 use crate::admin::{Limits, serve};
 
 #[test]
@@ -116,6 +116,43 @@ fn a_request_that_takes_too_long_is_ended_and_its_work_keeps_the_place() {
         while world.ask("GET /v1/status", Value::Null).await.status != 200 {
             tokio::task::yield_now().await;
         }
+    });
+}
+
+#[test]
+#[expect(clippy::await_holding_lock, reason = "who waits for it has a thread of its own")]
+fn viewers_leave_places_to_operators() {
+    let limits = Limits { running: 2, queue_time: Duration::ZERO, ..Limits::default() };
+    run_with(limits, async |world| {
+        let world = Arc::new(world);
+        let questions = Arc::clone(&world.questions);
+        let held = {
+            let _silence = questions.lock().unwrap();
+            let asked = Arc::clone(&world);
+            let held = tokio::spawn(async move {
+                asked.call(VIEWER, "POST /v1/explain", json!({"method": "GET", "path": "/"})).await
+            });
+            while world.call(VIEWER, "GET /v1/status", Value::Null).await.status != 503 {
+                tokio::task::yield_now().await;
+            }
+            world.ask("GET /v1/status", Value::Null).await.expect(200);
+            held
+        };
+        held.await.unwrap().expect(200);
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_takes_no_place() {
+    let limits = Limits { running: 1, queue_time: Duration::ZERO, ..Limits::default() };
+    run_with(limits, async |world| {
+        served(&world, limits, async |address| {
+            let meanwhile = async { world.ask("GET /v1/status", Value::Null).await.expect(200) };
+            let body = named("n").to_string();
+            let answer = said_slowly(address, "POST /v1/keys", token(OPERATOR), &body, meanwhile).await;
+            assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
+        })
+        .await;
     });
 }
 
