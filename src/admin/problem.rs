@@ -205,8 +205,9 @@ impl From<Refusal> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         log::error("the store does not work", &[("error", &error)]);
-        Self::new(Code::Unavailable, "the store does not work, and nothing was changed; the gateway's log says more")
-            .retry_after(STORE_PAUSE_S)
+        let detail = "the store does not work; a change may have been made or not: look, then repeat it if it was not (the \
+                      gateway's log says more)";
+        Self::new(Code::Unavailable, detail).retry_after(STORE_PAUSE_S)
     }
 }
 

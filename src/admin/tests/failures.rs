@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::world::{named, run};
+use super::world::{named, run, text};
 
 #[test]
 fn nothing_changes_while_the_store_does_not_work() {
@@ -24,6 +24,7 @@ fn nothing_changes_while_the_store_does_not_work() {
         ] {
             let got = world.ask(&call, body).await;
             let problem = got.refused(503, "unavailable");
+            assert!(text(&problem, "/detail").contains("a change may have been made or not: look"), "{problem}");
             assert!(!got.text.contains("closed") && got.field("retry-after") == "5", "{problem}");
         }
         let status = world.ask("GET /v1/status", Value::Null).await.expect(200);
