@@ -170,6 +170,9 @@ fn prepared(
         draft.disable();
     }
     let id = match id.map(|id| id.parse::<KeyId>()).transpose() {
+        Ok(Some(id)) if NOT_ADDRESSABLE.contains(&id.as_str()) => {
+            return Ok(Err(refused(INVALID, format!("id: no address leads to a key `{id}`: choose another"))));
+        }
         Ok(id) => id,
         Err(error) => return Ok(Err(refused(INVALID, format!("id: {error}")))),
     };
@@ -282,7 +285,7 @@ fn write(api: &Api, caller: &Caller, mut ready: Vec<Ready>, results: &mut [RowDo
             }
             Err(CommitError::Refused { place, refusal }) => {
                 let row = ready.remove(place);
-                results[row.place] = told(refusal);
+                results[row.place] = told(api, &row.stored, caller, refusal)?;
             }
             Err(CommitError::Unavailable(error)) => return Err(error.into()),
         }
@@ -300,15 +303,26 @@ fn commit(caller: &Caller, row: &Ready) -> Commit {
     }
 }
 
-fn told(refusal: Refusal) -> RowDone {
-    match refusal {
+fn told(api: &Api, row: &StoredKey, caller: &Caller, refusal: Refusal) -> Result<RowDone, Problem> {
+    Ok(match refusal {
+        Refusal::DigestTaken(id) if has_ended(api, &id, row, caller)? => refused(
+            Code::Conflict.as_str(),
+            format!("the secret was rotated out of the key `{id}` and has ended: take a new one"),
+        ),
         Refusal::DigestTaken(id) => held((id, KeyState::Active)),
         Refusal::DigestRevoked(id) => held((id, KeyState::Revoked)),
         other => {
             let problem = Problem::from(other);
             refused(problem.code.as_str(), problem.sentence())
         }
-    }
+    })
+}
+
+/// Whether the secret of a row is one that the key with this id has no more.
+fn has_ended(api: &Api, id: &KeyId, row: &StoredKey, caller: &Caller) -> Result<bool, Problem> {
+    let holder = api.parts.follower.store().key(id)?;
+    let mut ended = holder.iter().flat_map(|(_, key)| &key.secrets).filter(|secret| !secret.is_live(caller.now()));
+    Ok(ended.any(|ended| row.secrets.iter().any(|secret| secret.digest.digest == ended.digest.digest)))
 }
 
 fn held((id, state): (KeyId, KeyState)) -> RowDone {
@@ -334,6 +348,8 @@ impl From<BatchKey> for Create {
 }
 
 const INVALID: &str = Code::Invalid.as_str();
+/// What stands in the place of an id in addresses and means something else there.
+const NOT_ADDRESSABLE: [&str; 3] = ["verify", ".", ".."];
 const MOST_ROWS: usize = 1000;
 const MOST_TRIES: usize = 32;
 const MOST_HINT: usize = 32;

@@ -13,7 +13,7 @@ use super::sources::{Found, Shown};
 use super::values::{self, Faults};
 use super::wire::{KeyBody, KeySecret, Patch, Rotate};
 use crate::catalog::{FileKey, Rules};
-use crate::key::{Key, State, StoredDigest};
+use crate::key::{Digest, Key, KeyId, State, StoredDigest};
 use crate::store::{Action, Change, CommitError, Expect, Refusal, Revision, StoredKey, StoredSecret};
 use crate::time::Timestamp;
 
@@ -98,6 +98,7 @@ pub(super) fn rotate(
 
 /// Revokes it for ever, also one of the file; nothing changes if it is so already.
 pub(super) fn revoke(api: &Api, caller: &Caller, id: &str, condition: &Condition) -> Result<Changed, Problem> {
+    let mut dead = Vec::new();
     for _ in 0..MOST_TRIES {
         let found = api.found(caller, id)?;
         let stored = found.stored.as_ref();
@@ -109,22 +110,20 @@ pub(super) fn revoke(api: &Api, caller: &Caller, id: &str, condition: &Condition
             (Some((revision, _)), Condition::Revisions(_)) => Expect::Revision(*revision),
             _ => Expect::Anything,
         };
-        let (change, spare) = match &found.file {
-            None => (Change::RevokeKey(found.key().id.clone()), None),
-            Some(file) => (tombstone(file, caller.now()), Some(empty_tombstone(file, caller.now()))),
+        let change = match &found.file {
+            None => Change::RevokeKey(found.key().id.clone()),
+            Some(file) => tombstone(file, &dead, caller.now()),
         };
-        let mut outcome = api.commit(caller, change, expect, Action::KeyRevoke, None);
-        if let (
-            Err(CommitError::Refused { refusal: Refusal::DigestTaken(_) | Refusal::DigestRevoked(_), .. }),
-            Some(spare),
-        ) = (&outcome, spare)
-        {
-            outcome = api.commit(caller, spare, expect, Action::KeyRevoke, None);
-        }
+        let outcome = api.commit(caller, change, expect, Action::KeyRevoke, None);
         match outcome {
             Ok(revision) => return Ok(Changed { key: api.show(&api.found(caller, id)?, caller.now()), revision }),
             // Somebody else has revoked it meanwhile: the next round sees that.
             Err(CommitError::Refused { refusal: Refusal::Revoked, .. }) => {}
+            // What a revoked key has never works again, so the tombstone does not need it.
+            Err(CommitError::Refused { refusal: Refusal::DigestRevoked(holder), .. }) => {
+                dead.extend(digests_of(api, &holder)?);
+            }
+            Err(CommitError::Refused { refusal: Refusal::DigestTaken(holder), .. }) => return Err(shared(&holder)),
             Err(error) => return Err(error.into()),
         }
     }
@@ -214,13 +213,17 @@ fn grace_end(asked: &Rotate, now: Timestamp) -> Result<Option<Timestamp>, Proble
     Ok((!grace.is_zero()).then(|| values::later(now, grace)))
 }
 
-/// With a new secret in front of the one that is the newest until now. All others go, and their digests with them.
+/// With a new secret in front of the one that is the newest until now. All others end, and are kept as ended ones: nobody
+/// can bring back, as a key's, a secret that was rotated out since it had leaked.
 fn rotated(stored: &StoredKey, new: StoredSecret, grace_end: Option<Timestamp>, now: Timestamp) -> StoredKey {
-    let kept = stored.secrets.first().zip(grace_end).map(|(former, end)| {
-        let end = former.until.map_or(end, |until| until.min(end));
+    let ends = |place: usize| grace_end.filter(|_| place == 0).unwrap_or(now);
+    let former = stored.secrets.iter().enumerate().map(|(place, former)| {
+        let end = former.until.map_or(ends(place), |until| until.min(ends(place)));
         StoredSecret { until: Some(end), ..former.clone() }
     });
-    StoredKey { secrets: [Some(new), kept].into_iter().flatten().collect(), changed: now, ..stored.clone() }
+    let (live, ended): (Vec<_>, Vec<_>) = former.partition(|former| former.is_live(now));
+    let secrets = [new].into_iter().chain(live).chain(ended.into_iter().take(MOST_ENDED)).collect();
+    StoredKey { secrets, changed: now, ..stored.clone() }
 }
 
 /// The word in the present secret, as its hint tells it.
@@ -230,8 +233,8 @@ fn env_of<'k>(stored: &'k StoredKey, rules: &Rules) -> &'k str {
     env.filter(|env| rules.wire.form.generate(env).is_ok()).unwrap_or(DEFAULT_ENV)
 }
 
-/// The record that keeps a key of the file revoked, whatever the file says later.
-fn tombstone(file: &FileKey, now: Timestamp) -> Change {
+/// The record that keeps a key of the file revoked, whatever the file says later; without digests that are dead already.
+fn tombstone(file: &FileKey, dead: &[Digest], now: Timestamp) -> Change {
     let secret = |digest| StoredSecret {
         digest: StoredDigest { pepper: None, digest },
         hint: "…".to_owned(),
@@ -240,13 +243,24 @@ fn tombstone(file: &FileKey, now: Timestamp) -> Change {
         last_used: None,
     };
     let key = Key { state: State::Revoked, ..file.key.clone() };
-    let secrets = file.digests.iter().copied().map(secret).collect();
+    let digests = file.digests.iter().copied().filter(|digest| !dead.contains(digest));
+    let secrets = digests.map(secret).collect();
     Change::PutKey(Box::new(StoredKey { key, secrets, created: now, changed: now }))
 }
 
-/// The same where a digest belongs to another key of the store: then the id alone is revoked.
-fn empty_tombstone(file: &FileKey, now: Timestamp) -> Change {
-    tombstone(&FileKey { digests: Vec::new(), ..file.clone() }, now)
+fn digests_of(api: &Api, id: &KeyId) -> Result<Vec<Digest>, Problem> {
+    let stored = api.parts.follower.store().key(id)?;
+    let secrets = stored.map(|(_, stored)| stored.secrets).unwrap_or_default();
+    Ok(secrets.into_iter().map(|secret| secret.digest.digest).collect())
+}
+
+/// A tombstone without the secret would let it work again, as that of the other key, once the file forgets this one.
+fn shared(holder: &KeyId) -> Problem {
+    let detail = format!(
+        "the key `{holder}` of the store has the same secret, which would go on working, so nothing was changed: revoke \
+         `{holder}` too, and first"
+    );
+    Problem::new(Code::Conflict, detail)
 }
 
 fn shown_as(api: &Api, caller: &Caller, revision: Revision, stored: StoredKey) -> Shown {
@@ -270,5 +284,7 @@ fn overtaken() -> Problem {
 
 const OK: u16 = 200;
 const MOST_TRIES: usize = 32;
+/// Secrets of a key that have ended and are kept.
+const MOST_ENDED: usize = 8;
 const DEFAULT_GRACE: &str = "24h";
 const LONGEST_GRACE: &str = "30d";

@@ -68,8 +68,8 @@ impl Api {
 
     /// The key as it is shown at a time.
     pub(super) fn show(&self, found: &Found, now: Timestamp) -> Shown {
-        let state = self.state(found);
-        let conflict = self.conflict(found);
+        let state = self.state(found, now);
+        let conflict = self.conflict(found, now);
         let of_store = found.stored.as_ref().filter(|_| found.file.is_none());
         let shown = |secrets: Vec<ShownSecret>| Shown {
             key: Key { state, ..found.key().clone() },
@@ -87,10 +87,10 @@ impl Api {
     }
 
     /// The state in force.
-    fn state(&self, found: &Found) -> State {
+    fn state(&self, found: &Found, now: Timestamp) -> State {
         let stored = found.stored.as_ref().map(|(_, stored)| stored.key.state);
         let is_revoked = |state: State| state == State::Revoked;
-        let in_force = found.digests().any(|digest| {
+        let in_force = found.live_digests(now).any(|digest| {
             let in_force = self.parts.follower.catalog().keys().find(digest);
             in_force.is_some_and(|in_force| in_force.record.id == found.key().id && is_revoked(in_force.record.state))
         });
@@ -98,7 +98,7 @@ impl Api {
     }
 
     /// What the sources do not agree on, for people.
-    fn conflict(&self, found: &Found) -> Option<String> {
+    fn conflict(&self, found: &Found, now: Timestamp) -> Option<String> {
         let is_tombstone = |stored: &StoredKey| stored.key.state == State::Revoked;
         if let (Some(_), Some((_, stored))) = (&found.file, &found.stored)
             && !is_tombstone(stored)
@@ -108,7 +108,7 @@ impl Api {
             );
         }
         let id = &found.key().id;
-        let holder = found.digests().find_map(|digest| {
+        let holder = found.live_digests(now).find_map(|digest| {
             let holder = self.parts.follower.catalog().keys().find(digest)?.record.id.clone();
             (holder != *id).then_some(holder)
         })?;
@@ -116,7 +116,7 @@ impl Api {
     }
 
     fn stored_secrets(&self, stored: &StoredKey, now: Timestamp) -> Vec<ShownSecret> {
-        let live = stored.secrets.iter().filter(|secret| secret.until.is_none_or(|end| now < end));
+        let live = stored.secrets.iter().filter(|secret| secret.is_live(now));
         let shown = live.map(|secret| ShownSecret {
             hint: Some(secret.hint.clone()),
             since: Some(secret.since),
@@ -156,9 +156,9 @@ impl Found {
         }
     }
 
-    fn digests(&self) -> impl Iterator<Item = &Digest> {
+    fn live_digests(&self, now: Timestamp) -> impl Iterator<Item = &Digest> {
         let of_file = self.file.iter().flat_map(|file| &file.digests);
-        let of_store = self.stored.iter().flat_map(|(_, stored)| &stored.secrets).map(|secret| &secret.digest.digest);
-        of_file.chain(of_store)
+        let of_store = self.stored.iter().flat_map(|(_, stored)| &stored.secrets);
+        of_file.chain(of_store.filter(move |secret| secret.is_live(now)).map(|secret| &secret.digest.digest))
     }
 }

@@ -17,7 +17,7 @@ pub struct Revision(pub u64);
 pub struct StoredKey {
     /// The key.
     pub key: Key,
-    /// Its secrets, the newest first: one, or two during a rotation; a tombstone may have any number.
+    /// Its secrets, the newest first: one, or two during a rotation, then some that have ended; a tombstone may have any number.
     pub secrets: Vec<StoredSecret>,
     /// When it was created.
     pub created: Timestamp,
@@ -108,6 +108,13 @@ impl Revision {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+impl StoredSecret {
+    /// Whether it has not ended at this time.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.until.is_none_or(|end| now < end)
     }
 }
 

@@ -116,3 +116,14 @@ fn a_batch_has_bounds_and_a_shape() {
         assert_eq!(world.ask("POST /v1/keys:batch", json!({"keys": []})).await.expect(200)["results"], json!([]));
     });
 }
+
+#[test]
+fn an_id_that_no_address_leads_to_is_refused() {
+    run(async |world| {
+        for id in ["verify", ".", ".."] {
+            let done = world.ask("POST /v1/keys:batch", json!({"keys": [{"name": "n", "id": id}]})).await.expect(200);
+            let row = &done["results"][0];
+            assert_eq!((&row["status"], &row["code"]), (&json!("refused"), &json!("invalid")), "{row}");
+        }
+    });
+}

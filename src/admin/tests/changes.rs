@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::world::{FILE_SECRET, body_of, named, run, text};
+use super::world::{FILE_SECRET, OPERATOR, World, body_of, named, run, text, token_commit};
+use crate::key::Digest;
+use crate::store::{Change, Commit, Expect, Store as _};
 
-async fn outcome(world: &super::world::World, secret: &str) -> String {
+async fn outcome(world: &World, secret: &str) -> String {
     text(&world.ask("POST /v1/keys/verify", json!({"secret": secret})).await.expect(200), "/outcome")
 }
 
@@ -241,6 +243,59 @@ fn a_key_of_the_file_is_changed_there_and_revoked_here() {
         assert_eq!(world.ask("DELETE /v1/keys/key_file", Value::Null).await.expect(200), revoked);
         assert_eq!(world.follower.revision(), revision);
         assert_eq!(world.key("key_gone").await["state"], "revoked");
+    });
+}
+
+/// Gives a key of the store the secret of the one in the file.
+fn share_the_file_secret(world: &World, id: &str) {
+    let (_, mut stored) = world.store.key(&id.parse().unwrap()).unwrap().unwrap();
+    stored.secrets[0].digest.digest = Digest::of(FILE_SECRET.as_bytes());
+    let change = Change::PutKey(Box::new(stored));
+    world.follower.commit(Commit { change, expect: Expect::Anything, ..token_commit(OPERATOR, "x") }).unwrap();
+}
+
+#[test]
+fn a_key_of_the_file_is_not_revoked_while_its_secret_lives_on_as_that_of_another() {
+    run(async |world| {
+        let (id, _) = world.make(named("n")).await;
+        share_the_file_secret(&world, &id);
+        let before = world.follower.revision();
+        let problem = world.ask("DELETE /v1/keys/key_file", Value::Null).await.refused(409, "conflict");
+        assert!(text(&problem, "/detail").contains(&format!("revoke `{id}` too")), "{problem}");
+        assert_eq!(world.follower.revision(), before);
+        world.ask(&format!("DELETE /v1/keys/{id}"), Value::Null).await.expect(200);
+        assert_eq!(world.ask("DELETE /v1/keys/key_file", Value::Null).await.expect(200)["key"]["state"], "revoked");
+        assert_eq!(world.store.key(&"key_file".parse().unwrap()).unwrap().unwrap().1.secrets, []);
+    });
+}
+
+#[test]
+fn a_secret_that_was_rotated_out_cannot_be_brought_back() {
+    run(async |world| {
+        let (id, leaked) = world.make(named("n")).await;
+        let call = format!("POST /v1/keys/{id}/rotate");
+        let rotated = world.ask(&call, json!({"grace": "0s"})).await.expect(200);
+        assert_eq!(rotated["key"]["secrets"].as_array().unwrap().len(), 1);
+        assert_eq!(world.key(&id).await, rotated["key"]);
+        let batch = json!({"keys": [{"name": "again", "secret": leaked}]});
+        let row = world.ask("POST /v1/keys:batch", batch).await.expect(200)["results"][0].clone();
+        assert_eq!((text(&row, "/status"), text(&row, "/code")), ("refused".into(), "conflict".into()));
+        assert!(text(&row, "/detail").contains("rotated out"), "{row}");
+        assert_eq!(outcome(&world, &leaked).await, "key_unknown");
+    });
+}
+
+#[test]
+fn the_newest_secrets_that_have_ended_are_kept() {
+    run(async |world| {
+        let (id, _) = world.make(named("n")).await;
+        for _ in 0..12 {
+            let rotated = world.ask(&format!("POST /v1/keys/{id}/rotate"), Value::Null).await.expect(200);
+            assert_eq!(rotated["key"]["secrets"].as_array().unwrap().len(), 2);
+        }
+        let (_, stored) = world.store.key(&id.parse().unwrap()).unwrap().unwrap();
+        assert_eq!(stored.secrets.len(), 2 + 8);
+        assert!(stored.secrets[2..].is_sorted_by_key(|secret| std::cmp::Reverse(secret.since)));
     });
 }
 
