@@ -12,7 +12,7 @@ use super::wire::{Create, KeyBody, KeySecret};
 use crate::catalog::Rules;
 use crate::key::{GenerateError, Key, KeyId, Secret, State};
 use crate::store::{
-    Action, Change, Commit, CommitError, Expect, Idempotency, Refusal, Revision, StoredKey, StoredSecret,
+    Action, Change, Commit, CommitError, Expect, Filter, Idempotency, Refusal, Revision, StoredKey, StoredSecret,
 };
 use crate::telemetry::log;
 use crate::time::Timestamp;
@@ -36,6 +36,7 @@ pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&
         return Err(past_end());
     }
     draft.confine(caller)?;
+    check_number(api, caller)?;
     let secret = draft.secret(&rules)?;
     let stored = draft.stored(new_id()?, stored_secret(&rules, &secret, caller.now()), caller.now());
     let shown = |revision| {
@@ -56,6 +57,22 @@ pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&
         }
         Err(error) => repeated(error, named),
     }
+}
+
+/// An owner's token makes only so many keys: not counted are those that are revoked, which is final.
+fn check_number(api: &Api, caller: &Caller) -> Result<(), Problem> {
+    let Some(owner) = caller.owner() else { return Ok(()) };
+    let most = api.parts.limits.keys_per_owner;
+    let mut number = 0;
+    for state in [State::Active, State::Disabled] {
+        let filter = Filter { owner: Some(owner.clone()), state: Some(state), ..Filter::default() };
+        number += api.parts.follower.store().keys(&filter, None, most)?.len();
+    }
+    if number < most {
+        return Ok(());
+    }
+    let detail = format!("the owner has {most} keys, and its tokens make no more: revoke some, or ask an operator");
+    Err(Problem::new(Code::Conflict, detail))
 }
 
 /// The answer to the same request, if that is why a commit was refused.

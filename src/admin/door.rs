@@ -76,6 +76,7 @@ async fn answer(api: &Arc<Api>, visit: &Visit, mut request: Request, next: Next)
     if needs_token(&request) {
         let token = auth::login(api, request.headers(), visit)?;
         check_role(api, &token, &request, visit)?;
+        api.changes.check(&token, request.method(), request.uri().path())?;
         request.extensions_mut().insert(Caller::new(token, visit.clone()));
     }
     timeout(api.parts.limits.request_time, next.run(request)).await.map_err(|_| too_slow())

@@ -9,6 +9,7 @@ mod auth;
 mod batch;
 mod body;
 mod change;
+mod changes;
 mod create;
 mod door;
 mod explain;
@@ -44,6 +45,7 @@ use crate::catalog::{FileKey, Follower};
 use crate::operations::{self, Bounds, Door};
 
 use auth::Logins;
+use changes::Changes;
 use places::Places;
 
 pub use explain::{Credential, Explanation, LimitLeft, Question};
@@ -75,6 +77,10 @@ pub struct Limits {
     pub queue_time: Duration,
     /// Wrong tokens from one client network per minute, before it has to wait.
     pub failed_logins_per_minute: NonZeroU32,
+    /// Changes that one owner's token may make per minute; half of them in a burst.
+    pub changes_per_minute: NonZeroU32,
+    /// Keys of one owner that are not revoked, before its tokens make no more.
+    pub keys_per_owner: usize,
 }
 
 /// A request to load the file again: answered with the generation that is in force then, or with every problem.
@@ -102,14 +108,16 @@ pub struct Parts {
 struct Api {
     parts: Parts,
     logins: Logins,
+    changes: Changes,
     places: Places,
 }
 
 /// The resources of the admin API.
 pub fn router(parts: Parts) -> Router {
     let logins = Logins::new(parts.limits.failed_logins_per_minute);
+    let changes = Changes::new(parts.limits.changes_per_minute);
     let places = Places::new(parts.limits.running);
-    openapi::router(Arc::new(Api { parts, logins, places }))
+    openapi::router(Arc::new(Api { parts, logins, changes, places }))
 }
 
 /// Serves until `shutdown` completes, then finishes what is under way within a second.
@@ -140,6 +148,8 @@ impl Default for Limits {
             running: 64,
             queue_time: Duration::from_secs(2),
             failed_logins_per_minute: NonZeroU32::new(20).expect("20 is not 0"),
+            changes_per_minute: NonZeroU32::new(120).expect("120 is not 0"),
+            keys_per_owner: 1000,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) enum Code {
     Invalid,
     /// The request cannot be read.
     Malformed,
-    /// Too many wrong tokens.
+    /// Too many wrong tokens, or changes.
     TooManyRequests,
     /// The store does not work, or there is too much to do.
     Unavailable,

@@ -1,10 +1,12 @@
 //! Every call with every role, and without a token.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use serde_json::{Value, json};
 
-use super::world::{ACME, OPERATOR, VIEWER, World, named, run};
+use super::world::{ACME, OPERATOR, VIEWER, World, named, run, run_with};
+use crate::admin::Limits;
 use crate::admin::openapi::described;
 use crate::admin::roles::{OPEN, TABLE};
 
@@ -157,5 +159,38 @@ fn an_owner_cannot_give_itself_more() {
         }
         let own = json!({"name": "m", "expires": "1d", "not_before": null, "networks": ["10.0.0.0/8"]});
         assert_eq!(world.call(ACME, &format!("PATCH /v1/keys/{id}"), own).await.expect(200)["key"]["name"], "m");
+    });
+}
+
+#[test]
+fn an_owner_makes_only_so_many_keys() {
+    run_with(Limits { keys_per_owner: 2, ..Limits::default() }, async |world| {
+        let first = world.call(ACME, "POST /v1/keys", named("n")).await.expect(201);
+        let second = world.call(ACME, "POST /v1/keys", named("n")).await.expect(201);
+        let id = |made: &Value| made["key"]["id"].as_str().unwrap().to_owned();
+        world.call(ACME, &format!("POST /v1/keys/{}/disable", id(&first)), Value::Null).await.expect(200);
+        world.call(ACME, "POST /v1/keys", named("n")).await.refused(409, "conflict");
+        world.make(json!({"name": "n", "owner": "acme"})).await;
+        world.call(ACME, &format!("DELETE /v1/keys/{}", id(&first)), Value::Null).await.expect(200);
+        world.call(ACME, &format!("DELETE /v1/keys/{}", id(&second)), Value::Null).await.expect(200);
+        world.call(ACME, "POST /v1/keys", named("n")).await.expect(201);
+    });
+}
+
+#[test]
+fn an_owner_makes_only_so_many_changes() {
+    let limits = Limits { changes_per_minute: NonZeroU32::new(4).unwrap(), ..Limits::default() };
+    run_with(limits, async |world| {
+        for _ in 0..2 {
+            world.call(ACME, "POST /v1/keys", named("n")).await.expect(201);
+        }
+        let got = world.call(ACME, "POST /v1/keys", named("n")).await;
+        got.refused(429, "too_many_requests");
+        assert!((1..=15).contains(&got.field("retry-after").parse::<u64>().unwrap()));
+        world.call(ACME, "GET /v1/keys", Value::Null).await.expect(200);
+        world.call(ACME, "POST /v1/keys/verify", json!({"secret": "x"})).await.expect(200);
+        for _ in 0..5 {
+            world.make(named("n")).await;
+        }
     });
 }
