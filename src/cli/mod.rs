@@ -21,6 +21,7 @@ mod store;
 mod table;
 mod terminal;
 mod tokens;
+mod usage;
 mod when;
 
 use std::path::PathBuf;
@@ -97,7 +98,11 @@ enum Exit {
 
 /// Runs the command that the arguments of this process name.
 pub fn main() -> ExitCode {
-    let exit = match run(Arguments::parse().command) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return usage::tell(error),
+    };
+    let exit = match run(arguments.command) {
         Ok(exit) => exit,
         Err(error) => {
             say(&format!("keygate: {error:#}"));

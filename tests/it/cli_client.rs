@@ -439,10 +439,20 @@ fn a_secret_in_an_argument_goes_nowhere() {
         &["keys", "revoke", "--yes", ALICE.secret],
         &["explain", "--key", ALICE.secret, "--path", "/"],
         &["explain", ALICE.secret, "--path", "/"],
+        &["keys", "list", ALICE.secret],
+        &["keys", "list", "--search", ALICE.secret],
+        &["keys", "show", OF_ANOTHER_BRAND],
+        &["keys", "revoke", "--yes", "key_1", OF_ANOTHER_BRAND],
+        &["keys", "show", FOREIGN],
+        &["explain", "--key", FOREIGN, "--path", "/"],
+        &["keys", "show", "sk+live/secret"],
+        &[ALICE.secret],
     ] {
         let ran = admin.run(arguments);
-        assert_eq!(ran.code, Some(2), "{arguments:?}");
-        assert!(!ran.stderr.contains(ALICE.secret), "{}", ran.stderr);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{arguments:?}");
+        for secret in [ALICE.secret, OF_ANOTHER_BRAND, FOREIGN, "sk+live/secret"] {
+            assert!(!ran.stderr.contains(secret), "{}", ran.stderr);
+        }
     }
     assert!(admin.seen().is_empty());
 }
@@ -576,3 +586,6 @@ fn completions_know_the_commands_of_the_admin_api() {
         }
     }
 }
+
+const OF_ANOTHER_BRAND: &str = "acme_live_abcdefghijklmnopqrstuvwxyz0123453tqBbe";
+const FOREIGN: &str = "9f86d081884c7d659a2feaa0c55ad0157d793037";

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{COLUMNS, path_of};
 use crate::cli::call::Call;
 use crate::cli::client::Client;
+use crate::cli::secret_input::is_secret_like;
 use crate::cli::table::{Output, print_list, print_one};
 use crate::cli::{Exit, Failure};
 use crate::key::{KeyId, Name};
@@ -43,6 +44,11 @@ pub(super) struct Show {
 
 impl List {
     pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+        if self.search.as_deref().is_some_and(is_secret_like) {
+            return Err(
+                Failure::usage("what is searched for looks like a secret, and was not sent: try keys verify").into()
+            );
+        }
         let wanted = self.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
         let mut keys = Vec::new();
         let mut cursor: Option<String> = None;

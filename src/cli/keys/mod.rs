@@ -10,9 +10,10 @@ mod states;
 mod update;
 mod verify;
 
-use crate::key::{Form, KeyId};
+use crate::key::KeyId;
 
 use super::client::Connection;
+use super::secret_input::is_secret_like;
 use super::{Exit, Failure};
 
 use columns::{COLUMNS, Key};
@@ -76,11 +77,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
 /// Where a key is in the API. What looks like a secret is not sent: addresses end up in logs.
 pub(super) fn path_of(id: &KeyId) -> Result<String, Failure> {
     let text = id.as_str();
-    if Form::default().is_of_brand(text.as_bytes()) && text.len() >= SECRET_LIKE_BYTES {
+    if is_secret_like(text) {
         return Err(Failure::usage("this looks like a secret, and was not sent: a key is named by its id, key_…"));
     }
     Ok(format!("/v1/keys/{text}"))
 }
-
-/// Shorter is no secret of ours.
-const SECRET_LIKE_BYTES: usize = 40;
