@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Exit;
 use super::terminal::plain;
+use crate::policy::Denial;
 
 /// A refusal.
 #[derive(Debug)]
@@ -59,17 +60,22 @@ impl fmt::Display for Problem {
             return write!(f, "the server answered with status {}, and not in the words of a gateway", self.status);
         };
         let code = plain(&details.code);
+        let errors = details.errors.as_deref().unwrap_or_default();
         match &details.detail {
+            Some(detail) if !errors.is_empty() && detail.contains("`errors`") => write!(f, "not valid ({code}):")?,
             Some(detail) => write!(f, "{} ({code})", plain(detail))?,
             None => write!(f, "the gateway answered with status {} ({code})", self.status)?,
         }
-        for error in details.errors.iter().flatten() {
+        for error in errors {
             let what = error.detail.as_ref().or(error.code.as_ref());
             let what = plain(what.map_or("", String::as_str));
             match &error.field {
                 Some(field) => write!(f, "\n  {}: {what}", plain(field))?,
                 None => write!(f, "\n  {what}")?,
             }
+        }
+        if is_of_data_plane(&details.code) {
+            f.write_str("\n  is this the admin address, and not that of the data plane?")?;
         }
         if let Some(seconds) = self.retry_after_s {
             write!(f, "\n  try again in {seconds} s")?;
@@ -79,6 +85,11 @@ impl fmt::Display for Problem {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether a gateway refuses requests to backends so, and the admin API never does.
+fn is_of_data_plane(code: &str) -> bool {
+    Denial::ALL.iter().any(|denial| denial.code() == code)
 }
 
 #[cfg(test)]
@@ -114,6 +125,38 @@ mod tests {
         let told = Problem::read(422, None, Some(&body)).to_string();
         assert_eq!(told, "The key is wrong. (invalid)\n  scopes[1]: no \\u{1b}scope\n  x");
         assert!(Problem::read(500, None, Some(&body)).to_string().ends_with("\n  request id: r1"));
+        let body = json!({"code": "invalid", "detail": "some fields are not valid: see `errors`",
+            "errors": [{"field": "name", "detail": "is empty"}]});
+        let told = Problem::read(422, None, Some(&body)).to_string();
+        assert_eq!(told, "not valid (invalid):\n  name: is empty");
         assert!(Problem::read(502, None, None).to_string().contains("502"));
+    }
+
+    #[test]
+    fn an_answer_of_the_data_plane_is_known() {
+        let told = |code| Problem::read(401, None, Some(&json!({"code": code, "detail": "No."}))).to_string();
+        assert_eq!(
+            told("key_invalid"),
+            "No. (key_invalid)\n  is this the admin address, and not that of the data plane?"
+        );
+        for code in [
+            "unauthenticated",
+            "forbidden",
+            "not_found",
+            "method_not_allowed",
+            "conflict",
+            "revoked",
+            "precondition_failed",
+            "too_large",
+            "unsupported_media_type",
+            "invalid",
+            "malformed",
+            "too_many_requests",
+            "unavailable",
+            "timeout",
+            "internal",
+        ] {
+            assert_eq!(told(code), format!("No. ({code})"));
+        }
     }
 }
