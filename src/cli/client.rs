@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::call::Call;
 use super::problem::Problem;
 use super::terminal::say;
 use super::{Exit, Failure};
-use crate::key::Secret;
+use crate::key::{Secret, check_token};
 
 /// Which gateway is asked, and in whose name.
 #[derive(Debug, clap::Args)]
@@ -43,6 +44,15 @@ pub(super) struct Connection {
         help_heading = "Connection"
     )]
     token_file: PathBuf,
+    /// Send the token in clear to another machine
+    #[arg(
+        long,
+        global = true,
+        env = "KEYGATE_INSECURE",
+        value_parser = clap::builder::FalseyValueParser::new(),
+        help_heading = "Connection"
+    )]
+    insecure: bool,
 }
 
 /// Asks one gateway.
@@ -76,6 +86,13 @@ impl Connection {
     /// Reads the token and makes ready to ask. Nobody is asked yet.
     pub(super) fn open(&self) -> anyhow::Result<Client> {
         let base = base_url(&self.admin)?;
+        if !self.insecure && !is_on_this_machine(&base) {
+            return Err(Failure::usage(
+                "the admin URL is on another machine, and plain http shows the token to all on the way: use an SSH tunnel or \
+                 a TLS proxy on this machine, or --insecure where the way is safe",
+            )
+            .into());
+        }
         let token = token(&self.token_file)?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -176,6 +193,14 @@ fn base_url(text: &str) -> Result<String, Failure> {
     Ok(text.trim_end_matches('/').to_owned())
 }
 
+/// Whether what is sent there goes over no network.
+fn is_on_this_machine(base: &str) -> bool {
+    let url = base.parse::<Uri>().ok();
+    let host = url.as_ref().and_then(Uri::host).unwrap_or_default();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    address.map_or_else(|_| host.eq_ignore_ascii_case("localhost"), |address| address.to_canonical().is_loopback())
+}
+
 fn token(path: &Path) -> Result<Secret, Failure> {
     let shown = path.display();
     let missing = |error: io::Error| {
@@ -185,12 +210,15 @@ fn token(path: &Path) -> Result<Secret, Failure> {
     };
     let file = File::open(path).map_err(missing)?;
     let mode = file.metadata().map_err(missing)?.permissions().mode();
+    let mut text = Zeroizing::new(Vec::with_capacity(TOKEN_FILE_BYTES));
+    file.take(TOKEN_FILE_BYTES as u64).read_to_end(&mut text).map_err(missing)?;
+    let token = text.trim_ascii();
+    let none = |_| Failure::usage(format!("`{shown}` holds no admin token, and nothing was sent"));
+    check_token(token).map_err(none)?;
     if mode & READABLE_BY_OTHERS != 0 {
         say(&format!("warning: others can read the admin token: chmod 600 {shown}"));
     }
-    let mut text = Zeroizing::new(Vec::with_capacity(TOKEN_FILE_BYTES));
-    file.take(TOKEN_FILE_BYTES as u64).read_to_end(&mut text).map_err(missing)?;
-    Secret::try_from(text.trim_ascii().to_vec()).map_err(|_| Failure::usage(format!("`{shown}` holds no admin token")))
+    Secret::try_from(token.to_vec()).map_err(none)
 }
 
 fn whole_body(response: Response<Body>) -> Result<Zeroizing<Vec<u8>>, Trouble> {
@@ -241,6 +269,14 @@ mod tests {
             let failure = base_url(bad).unwrap_err();
             assert_eq!(failure.exit, Exit::Invalid, "{bad}");
             assert!(!failure.words.contains("u:p"));
+        }
+        for here in ["http://127.0.0.1:9180", "http://127.9.9.9", "http://[::1]:9180/x", "http://localhost:1"] {
+            assert!(is_on_this_machine(&base_url(here).unwrap()), "{here}");
+        }
+        for elsewhere in
+            ["http://10.0.0.1", "http://127.0.0.1.example", "http://localhost.example", "http://[2001:db8::1]"]
+        {
+            assert!(!is_on_this_machine(&base_url(elsewhere).unwrap()), "{elsewhere}");
         }
         assert!(base_url("https://h").unwrap_err().words.contains("not supported in this build"));
     }

@@ -291,10 +291,27 @@ fn a_connection_that_cannot_be_is_wrong_usage() {
     assert!(password.code == Some(2) && !password.stderr.contains("pass@"), "{password:?}");
     let missing = ran(&["status", "--admin", &admin.url(), "--token-file", "/no/such/token"]);
     assert!(missing.code == Some(2) && missing.stderr.contains("/no/such/token"), "{missing:?}");
-    fs::write(&file, " \n").unwrap();
-    let empty = ran(&["status", "--admin", &admin.url(), "--token-file", &file]);
-    assert!(empty.code == Some(2) && empty.stderr.contains("holds no admin token"), "{empty:?}");
+    for text in [" \n", "machine-7\n", "kga_0123456789ABCDEFGHIJKLMNOPQRSTUV28nN6T\n", ALICE.secret] {
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let none = ran(&["status", "--admin", &admin.url(), "--token-file", &file]);
+        assert!(none.code == Some(2) && none.stderr.contains("holds no admin token"), "{none:?}");
+        assert!(!none.stderr.contains("chmod"), "{none:?}");
+    }
     assert!(admin.seen().is_empty());
+}
+
+#[test]
+fn a_token_goes_to_another_machine_only_if_that_is_said() {
+    let admin = Admin::always(200, json!({}));
+    let elsewhere = ["status", "--admin", "http://no-such-host.invalid:1", "--token-file", &admin.token_file()];
+    let refused = admin.check(&command(&elsewhere).output().unwrap());
+    assert!(refused.code == Some(2) && refused.stderr.contains("SSH tunnel"), "{refused:?}");
+    let off = admin.check(&command(&elsewhere).env("KEYGATE_INSECURE", "0").output().unwrap());
+    assert_eq!(off.code, Some(2));
+    assert_eq!(admin.run(&["status", "--insecure"]).code, Some(0));
+    let mut status = admin.command(&["status"]);
+    assert_eq!(admin.check(&status.env("KEYGATE_INSECURE", "1").output().unwrap()).code, Some(0));
 }
 
 #[test]

@@ -136,4 +136,4 @@ fn json_answer(status: u16, fields: &str, body: &Value) -> Vec<u8> {
 }
 
 /// The token that all runs have.
-pub(crate) const TOKEN: &str = "kga_admin_token_of_the_tests_0123456789";
+pub(crate) const TOKEN: &str = "kga_0123456789ABCDEFGHIJKLMNOPQRSTUV28nN6S";
