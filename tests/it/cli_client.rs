@@ -561,6 +561,39 @@ fn the_audit_log_is_followed_row_by_row() {
 }
 
 #[test]
+fn an_audit_log_is_followed_while_its_gateway_is_away() {
+    let rows = |rows: Vec<Value>| Reply::Json(200, json!({"rows": rows, "next": null}));
+    let away = || problem(503, "unavailable");
+    let admin = Admin::answering(vec![rows(vec![row(1)]), away(), away(), rows(vec![row(2)]), rows(Vec::new())]);
+    let mut follow = admin.command(&["audit", "--follow", "--output", "json"]);
+    let mut child = follow.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    for _ in 0..2 {
+        lines.next().unwrap().unwrap();
+    }
+    drop(lines);
+    wait_until("the end after the pipe was closed", || child.try_wait().unwrap());
+    let mut stderr = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    let count = |words| stderr.matches(words).count();
+    assert_eq!((count("This is unavailable."), count("trying on"), count("is back")), (1, 1, 1), "{stderr}");
+}
+
+#[test]
+fn more_of_the_audit_log_than_a_page_is_shown() {
+    let rows =
+        |from: u64, to: u64| Reply::Json(200, json!({"rows": (from..=to).map(row).collect::<Vec<_>>(), "next": to}));
+    let admin = Admin::answering(vec![rows(1501, 2500), rows(1, 1000), rows(1001, 1500)]);
+    let shown = parsed(&admin.run(&["audit", "--limit", "5000", "--output", "json"]));
+    let numbers: Vec<_> = shown.as_array().unwrap().iter().map(|row| row["number"].as_u64().unwrap()).collect();
+    assert_eq!(numbers, (1..=2500).collect::<Vec<_>>());
+    let targets: Vec<_> = admin.calls().into_iter().map(|(_, target, _)| target).collect();
+    let expected =
+        ["/v1/audit?from_end=true&limit=1000", "/v1/audit?after=0&limit=1000", "/v1/audit?after=1000&limit=500"];
+    assert_eq!(targets, expected);
+}
+
+#[test]
 fn audit_rows_are_a_table_or_csv() {
     let admin = Admin::always(200, json!({"rows": [row(2), row(1)], "next": null}));
     let expected = "\

@@ -10,7 +10,7 @@ use crate::cli::client::Client;
 use crate::cli::table::{
     Column, Columns, Output, cells, csv, csv_line, decoded, heading, json_line, line, print_list, seconds,
 };
-use crate::cli::terminal::{Reader, print_some, wait_while_read};
+use crate::cli::terminal::{Reader, print_some, say, wait_while_read};
 use crate::cli::{Exit, Failure};
 
 #[derive(Debug, clap::Args)]
@@ -53,6 +53,13 @@ struct Row {
     hash: Option<String>,
 }
 
+/// Whether the gateway answered when it was asked the last time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    There,
+    Away,
+}
+
 impl Log {
     pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
         let rows = match self.after {
@@ -68,6 +75,7 @@ impl Log {
     fn follow(&self, client: &Client, first: Vec<Value>) -> anyhow::Result<Exit> {
         let mut last = self.after.unwrap_or(0);
         let mut rows = first;
+        let mut connection = Presence::There;
         let mut reader = print_some(&self.header())?;
         while reader == Reader::There {
             for row in &rows {
@@ -78,7 +86,7 @@ impl Log {
                 }
             }
             reader = wait_while_read(PAUSE)?;
-            rows = page(client, last, PAGE)?.rows;
+            rows = if reader == Reader::There { connection.rows_after(client, last)? } else { Vec::new() };
         }
         Ok(Exit::Done)
     }
@@ -107,7 +115,44 @@ impl Log {
     }
 }
 
+impl Presence {
+    /// The rows that there are by now; none while the gateway is away, which is told once, and so is its return.
+    fn rows_after(&mut self, client: &Client, last: u64) -> Result<Vec<Value>, Failure> {
+        match page(client, last, PAGE) {
+            Ok(page) => {
+                if *self == Self::Away {
+                    say("keygate: the gateway is back");
+                }
+                *self = Self::There;
+                Ok(page.rows)
+            }
+            Err(failure) if failure.exit == Exit::NotReachable => {
+                if *self == Self::There {
+                    say(&format!("keygate: {failure}\nkeygate: trying on, each second"));
+                }
+                *self = Self::Away;
+                Ok(Vec::new())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// A gateway gives a page of the newest; the rows before them are asked for by number.
 fn newest_rows(client: &Client, limit: u64) -> Result<Vec<Value>, Failure> {
+    let newest = newest_page(client, limit)?;
+    let first = newest.first().and_then(|row| row["number"].as_u64()).unwrap_or(1).max(1);
+    let missing = limit.saturating_sub(newest.len() as u64).min(first - 1);
+    if (newest.len() as u64) < PAGE || missing == 0 {
+        return Ok(newest);
+    }
+    let mut rows = rows_after(client, first - 1 - missing, missing)?;
+    rows.retain(|row| row["number"].as_u64().is_some_and(|number| number < first));
+    rows.extend(newest);
+    Ok(rows)
+}
+
+fn newest_page(client: &Client, limit: u64) -> Result<Vec<Value>, Failure> {
     let call = Call::get("/v1/audit").query("from_end", Some("true"));
     let page: Page = decoded(&client.send(&call.query("limit", Some(&limit.min(PAGE).to_string())))?.body)?;
     let mut rows = page.rows;
