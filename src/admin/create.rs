@@ -35,7 +35,7 @@ pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&
     if draft.key.expires.is_some_and(|end| end <= caller.now()) {
         return Err(past_end());
     }
-    draft.confine(caller)?;
+    draft.confine(caller, &rules)?;
     check_number(api, caller)?;
     let secret = draft.secret(&rules)?;
     let stored = draft.stored(new_id()?, stored_secret(&rules, &secret, caller.now()), caller.now());
@@ -117,8 +117,14 @@ impl Draft {
     }
 
     /// What an owner's token makes belongs to that owner, and is no better than the file's default.
-    fn confine(&mut self, caller: &Caller) -> Result<(), Problem> {
+    fn confine(&mut self, caller: &Caller, rules: &Rules) -> Result<(), Problem> {
         let Some(owner) = caller.owner() else { return Ok(()) };
+        if rules.forgets_limits() {
+            return Err(Problem::new(
+                Code::Conflict,
+                "the file has plans and no default_plan, so this key would have no limits: the operator has to name one",
+            ));
+        }
         let is_own = self.key.owner.as_ref().is_none_or(|asked| asked == owner);
         if !is_own || self.key.plan.is_some() || !self.key.scopes.is_empty() {
             return Err(Problem::new(

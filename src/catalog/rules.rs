@@ -144,6 +144,11 @@ impl Rules {
         record.plan.or(self.default_plan)
     }
 
+    /// Whether a key that names no plan would have no limits although there are plans.
+    pub fn forgets_limits(&self) -> bool {
+        self.default_plan.is_none() && self.plans.iter().any(Option::is_some)
+    }
+
     /// The id of the plan with this name; a name that was never heard of gets one, as a plan that is gone.
     pub(super) fn plan_id(&self, name: &Name) -> PlanId {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);

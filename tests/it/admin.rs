@@ -321,3 +321,18 @@ fn a_start_makes_a_token_that_only_its_owner_can_read_and_keeps_it() {
     assert_eq!(managed.call_as(ALICE.secret, "GET", "/v1/keys", &Value::Null).0, 401);
     managed.gateway.ask(get("/", &[])).expect(200);
 }
+
+#[test]
+fn an_owner_makes_no_key_without_limits() {
+    let upstream = Upstream::echo();
+    let settings = Settings::before(&upstream).plan("small", &["limits: {one: {requests: 1, per: 1h}}"]);
+    let managed = Managed::start(settings.clone());
+    let token = managed.done_created("/v1/tokens", &json!({"role": "owner:acme"}));
+    let make = || managed.call_as(&token, "POST", "/v1/keys", &json!({"name": "mine"}));
+    assert_eq!(make().0, 409);
+    managed.gateway.reload(&settings.top("default_plan: small\nadmin: {address: 127.0.0.1:0}\ndata_dir: ../data"));
+    let (status, answer) = make();
+    assert_eq!(status, 201, "{answer}");
+    let secret = text(&answer["secret"]);
+    assert_eq!([(); 2].map(|()| managed.status_with(&secret)), [200, 429]);
+}

@@ -333,7 +333,13 @@ fn rules() -> Rules {
         Plan::new(name.parse().unwrap(), vec![limit], None).unwrap()
     };
     let plans = vec![plan("free"), plan("pro")];
-    let set = RuleSet { routes: Vec::new(), plans, upstreams: Vec::new(), default_plan: None, wire: Wire::default() };
+    let set = RuleSet {
+        routes: Vec::new(),
+        plans,
+        upstreams: Vec::new(),
+        default_plan: Some("free".parse().unwrap()),
+        wire: Wire::default(),
+    };
     Rules::compile(set, None, time::now()).unwrap()
 }
 
