@@ -161,7 +161,8 @@ impl fmt::Debug for Parts {
 }
 
 const MOST_CONNECTIONS: usize = 256;
-const LONGEST_EXCHANGE: Duration = Duration::from_secs(60);
+/// Longer than a request may take; an idle connection is in the way of others as long.
+const LONGEST_EXCHANGE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]
 mod tests;
