@@ -198,7 +198,7 @@ impl Follower {
 
     /// Reads on one thread and brings into force on another.
     fn load(&self) -> Result<Revision, StoreError> {
-        thread::scope(|scope| {
+        let newest = thread::scope(|scope| {
             let catalog = &self.catalog;
             // The other side ends when this sender goes, so it must not outlive the closure.
             let (sender, chunks) = sync_channel::<Vec<StoredKey>>(CHUNKS);
@@ -210,10 +210,13 @@ impl Follower {
                     // An error says that the other side has panicked, and so will the scope.
                     let _ = sender.send(std::mem::take(&mut chunk));
                 }
-            })?;
+            });
             let _ = sender.send(chunk);
-            Ok(newest)
-        })
+            newest
+        });
+        // The maps have outgrown many tables.
+        self.catalog.keys().free_garbage();
+        newest
     }
 
     /// Takes a token into force; a key is handed on.

@@ -95,7 +95,7 @@ impl Record {
         let newest = secrets.first();
         // The end of the newest secret is the key's own end.
         let expires = expires.into_iter().chain(newest.and_then(|secret| secret.until)).min();
-        let older = secrets.iter().skip(1).copied().collect();
+        let older = secrets.iter().skip(1).take(MOST_OLDER).copied().collect();
         let bounds = Bounds { not_before, expires, scopes: scopes.into(), networks: networks.into(), older };
         let bounds = (bounds != Bounds::default()).then(|| Box::new(bounds));
         Self { id, owner, plan, state, source, turn: 0, digest: newest.map(|secret| secret.digest), bounds }
@@ -142,7 +142,7 @@ impl Record {
         if others.peek().is_some() {
             let bounds = revoked.bounds.get_or_insert_default();
             let more = others.map(|digest| Secret { digest, until: None });
-            bounds.older = bounds.older.iter().copied().chain(more).take(usize::from(u8::MAX)).collect();
+            bounds.older = bounds.older.iter().copied().chain(more).take(MOST_OLDER).collect();
         }
         revoked
     }
@@ -196,3 +196,6 @@ impl Entry {
         self.record.store(record);
     }
 }
+
+/// So that a [`SecretNumber`] can name each of them. A live key has one older secret, a revoked one some that have ended.
+const MOST_OLDER: usize = 64;
