@@ -10,7 +10,7 @@ use divan::{Bencher, black_box};
 use tempfile::TempDir;
 
 use keygate::key::{KeyId, Name};
-use keygate::meter::ledger::{Account, Amount, Book, Class, Keeper, Minute, Options, RouteId, Use};
+use keygate::meter::ledger::{Account, Amount, Band, Book, Class, Keeper, Minute, Options, RouteId, Use};
 use keygate::time::{Instant, Timestamp};
 
 #[global_allocator]
@@ -58,7 +58,7 @@ impl Held {
         let key = &self.keys[n as usize % self.keys.len()];
         let token = u64::from(n) % self.keys.len() as u64 + 1;
         let account = Account { token, key: Some(key), owner: Some(&self.owner), plan: Some(&self.plan) };
-        let used = Use { account, route: self.route, class: Class::Success, amount: AMOUNT };
+        let used = Use { account, route: self.route, class: Class::Success, band: Band::default(), amount: AMOUNT };
         self.book.count(black_box(&used), Minute::from_unix(self.minute));
     }
 

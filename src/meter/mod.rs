@@ -2,4 +2,7 @@
 //!
 //! The ledger is where the data threads count; it outlives the process. Time is an argument everywhere.
 
+mod bucket;
 pub mod ledger;
+
+pub use bucket::{Bucket, BucketId};

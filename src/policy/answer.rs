@@ -62,16 +62,25 @@ pub(super) static NETWORK_NOT_ALLOWED: Answer = Answer {
 
 pub(super) static LIMIT_EXCEEDED: Answer = Answer {
     code: "limit_exceeded",
-    problem_type: QUOTA_EXCEEDED,
+    problem_type: PROBLEM_QUOTA_EXCEEDED,
     title: "Limit reached",
     detail: "Your API key has used up a limit of its plan. Try again after the seconds that Retry-After says.",
     retries: true,
     ..TOO_MANY_REQUESTS
 };
 
+pub(super) static QUOTA_EXCEEDED: Answer = Answer {
+    code: "quota_exceeded",
+    problem_type: PROBLEM_QUOTA_EXCEEDED,
+    title: "Quota used up",
+    detail: "Your API key has used up its quota for this period. The next one begins after the seconds that Retry-After says.",
+    retries: true,
+    ..TOO_MANY_REQUESTS
+};
+
 pub(super) static CONCURRENCY_EXCEEDED: Answer = Answer {
     code: "concurrency_exceeded",
-    problem_type: QUOTA_EXCEEDED,
+    problem_type: PROBLEM_QUOTA_EXCEEDED,
     title: "Too many requests at once",
     detail: "As many requests of your API key are running as its plan allows. Wait for one of them to end, then try again.",
     ..TOO_MANY_REQUESTS
@@ -79,7 +88,7 @@ pub(super) static CONCURRENCY_EXCEEDED: Answer = Answer {
 
 pub(super) static TOO_MANY_FAILURES: Answer = Answer {
     code: "too_many_failures",
-    problem_type: QUOTA_EXCEEDED,
+    problem_type: PROBLEM_QUOTA_EXCEEDED,
     title: "Too many failed attempts",
     detail: "Too many requests without a working API key came from your network. Check your key before you try again.",
     retries: true,
@@ -261,7 +270,7 @@ const PLAIN: Answer = Answer {
 };
 
 /// draft-ietf-httpapi-ratelimit-headers-11.
-const QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
+const PROBLEM_QUOTA_EXCEEDED: &str = "https://iana.org/assignments/http-problem-types#quota-exceeded";
 
 // Status codes of gRPC (https://grpc.github.io/grpc/core/md_doc_statuscodes.html).
 const INVALID_ARGUMENT: u8 = 3;

@@ -34,6 +34,8 @@ pub enum Denial {
     NetworkNotAllowed,
     /// A limit of the plan is reached.
     LimitExceeded,
+    /// A quota of the key is used up.
+    QuotaExceeded,
     /// As many requests of the key are running as the plan allows.
     ConcurrencyExceeded,
     /// Too many failed authentications from the client's network.
@@ -97,7 +99,7 @@ pub enum Challenge {
 
 impl Denial {
     /// Every denial, in the order of [`Denial::index`].
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::KeyMissing,
         Self::KeyAmbiguous,
         Self::KeyMalformed,
@@ -111,6 +113,7 @@ impl Denial {
         Self::MethodNotAllowed,
         Self::NetworkNotAllowed,
         Self::LimitExceeded,
+        Self::QuotaExceeded,
         Self::ConcurrencyExceeded,
         Self::TooManyFailures,
         Self::RouteUnknown,
@@ -156,6 +159,7 @@ impl Denial {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::NetworkNotAllowed => "network_not_allowed",
             Self::LimitExceeded => "limit_exceeded",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::ConcurrencyExceeded => "concurrency_exceeded",
             Self::TooManyFailures => "too_many_failures",
             Self::RouteUnknown => "route_unknown",
@@ -197,6 +201,7 @@ impl Denial {
             Self::MethodNotAllowed => &answer::METHOD_NOT_ALLOWED,
             Self::NetworkNotAllowed => &answer::NETWORK_NOT_ALLOWED,
             Self::LimitExceeded => &answer::LIMIT_EXCEEDED,
+            Self::QuotaExceeded => &answer::QUOTA_EXCEEDED,
             Self::ConcurrencyExceeded => &answer::CONCURRENCY_EXCEEDED,
             Self::TooManyFailures => &answer::TOO_MANY_FAILURES,
             Self::RouteUnknown => &answer::ROUTE_UNKNOWN,
@@ -290,6 +295,7 @@ impl Denial {
             | Self::MethodNotAllowed
             | Self::NetworkNotAllowed
             | Self::LimitExceeded
+            | Self::QuotaExceeded
             | Self::ConcurrencyExceeded
             | Self::RouteUnknown
             | Self::UpstreamFailed
@@ -320,6 +326,7 @@ impl Denial {
             | Self::MethodNotAllowed
             | Self::NetworkNotAllowed
             | Self::LimitExceeded
+            | Self::QuotaExceeded
             | Self::ConcurrencyExceeded
             | Self::TooManyFailures
             | Self::RouteUnknown
@@ -377,6 +384,7 @@ mod tests {
         MethodNotAllowed    403 not_permitted        InsufficientScope -       -      7
         NetworkNotAllowed   403 not_permitted        InsufficientScope -       -      7
         LimitExceeded       429 limit_exceeded       None              retries -      8
+        QuotaExceeded       429 quota_exceeded       None              retries -      8
         ConcurrencyExceeded 429 concurrency_exceeded None              -       -      8
         TooManyFailures     429 too_many_failures    None              retries closes 8
         RouteUnknown        404 route_unknown        None              -       -      12

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
+use super::class::packed;
 use super::layout::{Label, REFERENCE_MAX};
 use super::shelf::{AT_REST, Opening, Seat, Shelf};
 use super::table::{Subject, Table};
@@ -105,7 +106,8 @@ impl Book {
 
     #[inline]
     fn add(&mut self, used: &Use<'_>) {
-        let subject = Subject { token: used.account.token, path: used.route.0 << 8 | used.class as u32 };
+        let subject =
+            Subject { token: used.account.token, path: used.route.0 << 8 | u32::from(packed(used.class, used.band)) };
         let Some(place) = self.table.find(subject).copied() else {
             return self.add_first(used, subject);
         };
@@ -156,7 +158,7 @@ impl Book {
         let label = Label {
             minute: self.minute,
             turn: self.turn,
-            class: used.class as u8,
+            class: packed(used.class, used.band),
             account: 0,
             route: 0,
             token: used.account.token,

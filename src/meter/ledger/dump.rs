@@ -62,7 +62,8 @@ fn dump_cell(cell: &Cell, is_sealed: bool, into: &mut dyn Write) -> io::Result<(
         name(&cell.owner),
         name(&cell.plan),
         name(&cell.route),
-        cell.class.label().to_owned(),
+        cell.class.code().unwrap_or(cell.class.label()).to_owned(),
+        cell.band.label().to_owned(),
         amount.requests.to_string(),
         amount.units.to_string(),
         amount.bytes_in.to_string(),
@@ -74,13 +75,14 @@ fn dump_cell(cell: &Cell, is_sealed: bool, into: &mut dyn Write) -> io::Result<(
     writeln!(into, "{}", words.join("\t"))
 }
 
-const COLUMNS: [&str; 13] = [
+const COLUMNS: [&str; 14] = [
     "minute",
     "key",
     "owner",
     "plan",
     "route",
     "class",
+    "took",
     "requests",
     "units",
     "bytes_in",

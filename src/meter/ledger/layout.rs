@@ -16,7 +16,7 @@
 //!   word 8         CRC-32 of epoch and minute << 32 | minute: cells up to this minute are sealed; 0: none
 //! then the cells, 64 bytes each: nine sixteenths of the rest
 //!   word 0         tag << 32 | minute since 1970; 0: no cell
-//!   word 1         account (word of the file) << 40 | turn << 32 | route (word of the file) << 8 | class
+//!   word 1         account (word of the file) << 40 | turn << 32 | route (word of the file) << 8 | band << 6 | class
 //!   word 2         token: tells accounts of one name apart that its process took for different ones
 //!   words 3 to 7   units, bytes in, bytes out, latency in ns, requests: totals
 //! then the names, from word to word

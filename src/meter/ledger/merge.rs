@@ -11,10 +11,11 @@ use hashbrown::HashTable;
 use rustc_hash::FxBuildHasher;
 
 use super::cell::Found;
+use super::class::{Band, Class, unpacked};
 use super::layout::{Epoch, Label};
 use super::names;
 use super::segment::Segment;
-use super::usage::{Amount, Class, Minute};
+use super::usage::{Amount, Minute};
 use crate::key::{KeyId, Name};
 
 /// A cell, read.
@@ -40,6 +41,8 @@ pub struct Cell {
     pub route: Option<Name>,
     /// How the requests ended.
     pub class: Class,
+    /// How long they took.
+    pub band: Band,
     /// The totals.
     pub amount: Amount,
 }
@@ -135,6 +138,7 @@ impl Entry {
 /// The cell with this label, without totals; none if its names are not whole.
 pub(super) fn read(segment: &Segment, label: &Label) -> Option<Cell> {
     let [key, owner, plan, route] = texts(segment, label)?;
+    let (class, band) = unpacked(label.class)?;
     Some(Cell {
         epoch: segment.head.epoch,
         writer: segment.head.writer,
@@ -145,7 +149,8 @@ pub(super) fn read(segment: &Segment, label: &Label) -> Option<Cell> {
         owner: parsed(&owner)?,
         plan: parsed(&plan)?,
         route: parsed(&route)?,
-        class: Class::numbered(label.class)?,
+        class,
+        band,
         amount: Amount::default(),
     })
 }

@@ -12,6 +12,7 @@
 
 mod book;
 mod cell;
+mod class;
 mod dump;
 mod error;
 mod folder;
@@ -29,10 +30,11 @@ mod tests;
 mod usage;
 
 pub use book::{Book, RouteId};
+pub use class::{Band, Class};
 pub use dump::dump;
 pub use error::LedgerError;
 pub use keeper::{Figures, Keeper, Options, Sealable};
 pub use layout::Epoch;
 pub use merge::Cell;
 pub use replay::{Damage, Fault, Replay};
-pub use usage::{Account, Amount, Class, Minute, Running, Use};
+pub use usage::{Account, Amount, Minute, Running, Use};

@@ -10,6 +10,7 @@ use super::keeper::Keeper;
 use super::segment::{Backing, Segment};
 use super::*;
 use crate::key::{KeyId, Name};
+use crate::policy::Denial;
 use crate::time::{Instant, Timestamp};
 
 mod concurrent;
@@ -62,7 +63,7 @@ fn requests(requests: u64) -> Amount {
 fn count(book: &mut Book, n: u32, route: RouteId, amount: Amount, at: Minute) {
     let key = key(n);
     let account = Account { token: u64::from(n) + 1, key: Some(&key), owner: None, plan: None };
-    book.count(&Use { account, route, class: Class::Success, amount }, at);
+    book.count(&Use { account, route, class: Class::Success, band: Band::default(), amount }, at);
 }
 
 fn add(totals: &mut Totals, cells: impl Iterator<Item = Cell>) {
@@ -111,10 +112,12 @@ fn what_was_counted_is_sealed_with_all_its_names() {
     assert_eq!(book.route(&name("orders")), route);
     let (id, owner, plan) = (key(7), name("acme"), name("pro"));
     let account = Account { token: 9, key: Some(&id), owner: Some(&owner), plan: Some(&plan) };
-    let used = Use { account, route, class: Class::ClientError, amount: requests(3) };
+    let used = Use { account, route, class: Class::ClientError, band: Band::Over1S, amount: requests(3) };
     book.count(&used, minute(1));
     book.count(&used, minute(1));
-    let denied = Use { account: Account::NOBODY, route: RouteId::NONE, class: Class::Denied, amount: requests(1) };
+    let class = Class::Denied(Denial::LimitExceeded);
+    let denied =
+        Use { account: Account::NOBODY, route: RouteId::NONE, class, band: Band::default(), amount: requests(1) };
     book.count(&denied, minute(1));
     book.count(&used, minute(2));
 
@@ -130,6 +133,7 @@ fn what_was_counted_is_sealed_with_all_its_names() {
         plan: Some(plan),
         route: Some(name("orders")),
         class: Class::ClientError,
+        band: Band::Over1S,
         amount: requests(6),
     };
     assert_eq!(cells[0], cell);
@@ -139,7 +143,8 @@ fn what_was_counted_is_sealed_with_all_its_names() {
         owner: None,
         plan: None,
         route: None,
-        class: Class::Denied,
+        class,
+        band: Band::Under10Ms,
         amount: requests(1),
         ..cell
     };
@@ -197,7 +202,8 @@ fn accounts_with_the_same_names_add_up() {
     let id = key(1);
     for token in [1, 2, 1] {
         let account = Account { token, key: Some(&id), owner: None, plan: None };
-        let used = Use { account, route: RouteId::NONE, class: Class::Success, amount: requests(1) };
+        let used =
+            Use { account, route: RouteId::NONE, class: Class::Success, band: Band::default(), amount: requests(1) };
         book.count(&used, minute(1));
     }
     assert_eq!(sum(keeper.sealable(minute(1)).unwrap().cells()), requests(3));
@@ -344,8 +350,9 @@ fn the_dump_has_a_line_per_cell() {
     let text = String::from_utf8(text).unwrap();
     let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split('\t').collect()).collect();
     assert_eq!(lines.len(), 2);
-    let words = ["2026-07-01T12:00:00Z", "key_0000000000000001", "-", "-", "orders and more", "2xx", "1", "2", "30"];
-    assert_eq!(lines[1][..9], words);
+    let words = ["2026-07-01T12:00:00Z", "key_0000000000000001", "-", "-", "orders and more", "2xx", "under_10ms"];
+    assert_eq!(lines[1][..7], words);
+    assert_eq!(lines[1][7..10], ["1", "2", "30"]);
     assert_eq!(lines[0].len(), lines[1].len());
 }
 

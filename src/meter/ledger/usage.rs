@@ -4,6 +4,7 @@ use crate::key::{KeyId, Name};
 use crate::time::Timestamp;
 
 use super::book::RouteId;
+use super::class::{Band, Class};
 
 /// A minute of wall-clock time: minutes since 1970-01-01T00:00Z, never 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,30 +23,6 @@ pub struct Account<'a> {
     pub owner: Option<&'a Name>,
     /// The plan the key is on.
     pub plan: Option<&'a Name>,
-}
-
-/// How a request ended, as far as it is counted apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Class {
-    /// Nobody was answered, for a reason that has no class of its own.
-    Unanswered,
-    /// 1xx: an upgraded connection.
-    Informational,
-    /// 2xx.
-    Success,
-    /// 3xx.
-    Redirection,
-    /// 4xx of the upstream.
-    ClientError,
-    /// 5xx of the upstream.
-    ServerError,
-    /// The gateway said no.
-    Denied,
-    /// The upstream gave no answer, or not all of it.
-    UpstreamFailed,
-    /// The client left before the end.
-    ClientGone,
 }
 
 /// How much was used. In a cell these are totals, which only grow.
@@ -72,6 +49,8 @@ pub struct Use<'a> {
     pub route: RouteId,
     /// How it ended, or is expected to while it runs.
     pub class: Class,
+    /// How long it took.
+    pub band: Band,
     /// How much.
     pub amount: Amount,
 }
@@ -112,53 +91,6 @@ impl Account<'_> {
     /// The three names; what is none is empty.
     pub(super) fn names(&self) -> [&str; 3] {
         [self.key.map_or("", KeyId::as_str), self.owner.map_or("", Name::as_str), self.plan.map_or("", Name::as_str)]
-    }
-}
-
-impl Class {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
-        Self::Unanswered,
-        Self::Informational,
-        Self::Success,
-        Self::Redirection,
-        Self::ClientError,
-        Self::ServerError,
-        Self::Denied,
-        Self::UpstreamFailed,
-        Self::ClientGone,
-    ];
-
-    /// Of an upstream's answer that was forwarded whole.
-    pub const fn of_status(status: u16) -> Self {
-        match status / 100 {
-            1 => Self::Informational,
-            2 => Self::Success,
-            3 => Self::Redirection,
-            4 => Self::ClientError,
-            5 => Self::ServerError,
-            _ => Self::Unanswered,
-        }
-    }
-
-    /// As people and programs read it.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Unanswered => "none",
-            Self::Informational => "1xx",
-            Self::Success => "2xx",
-            Self::Redirection => "3xx",
-            Self::ClientError => "4xx",
-            Self::ServerError => "5xx",
-            Self::Denied => "denied",
-            Self::UpstreamFailed => "upstream_failed",
-            Self::ClientGone => "client_gone",
-        }
-    }
-
-    /// By its number in a file.
-    pub(super) fn numbered(number: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(number)).copied()
     }
 }
 
@@ -214,23 +146,6 @@ const MINUTE_MAX: u32 = u32::MAX - 2;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn classes_are_numbered_as_they_are_listed() {
-        for (number, class) in (0..).zip(Class::ALL) {
-            assert_eq!((class as u8, Class::numbered(number)), (number, Some(class)));
-        }
-        assert_eq!(Class::numbered(9), None);
-    }
-
-    #[test]
-    fn statuses_fall_into_their_class() {
-        for (status, label) in
-            [(0, "none"), (101, "1xx"), (204, "2xx"), (304, "3xx"), (499, "4xx"), (599, "5xx"), (600, "none")]
-        {
-            assert_eq!(Class::of_status(status).label(), label, "{status}");
-        }
-    }
 
     #[test]
     fn a_time_is_in_its_minute() {

@@ -34,9 +34,16 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let count = (0..2_usize, (0..60_u32, 1..30_u32), 0..3_usize, select(&Class::ALL[..]), 0..6_u32, 0..4_u64).prop_map(
-        |(book, keys, route, class, minute, requests)| Step::Count { book, keys, route, class, minute, requests },
-    );
+    let count =
+        (0..2_usize, (0..60_u32, 1..30_u32), 0..3_usize, select(Class::all().collect::<Vec<_>>()), 0..6_u32, 0..4_u64)
+            .prop_map(|(book, keys, route, class, minute, requests)| Step::Count {
+                book,
+                keys,
+                route,
+                class,
+                minute,
+                requests,
+            });
     prop_oneof![
         12 => count,
         6 => any::<()>().prop_map(|()| Step::Prepare),
@@ -105,7 +112,7 @@ impl World {
         let id = ROUTES[route].parse().map_or(RouteId::NONE, |name: Name| book.route(&name));
         let (key, owner) = (key(n), name(&"o".repeat(n as usize + 1)));
         let account = Account { token: u64::from(n) + 1, key: Some(&key), owner: Some(&owner), plan: None };
-        book.count(&Use { account, route: id, class, amount: requests(some) }, minute(at));
+        book.count(&Use { account, route: id, class, band: Band::default(), amount: requests(some) }, minute(at));
         let entry = (*at_book, key.as_str().to_owned(), ROUTES[route].to_owned(), class.label());
         let total = self.counted.entry(entry).or_default();
         *total = total.plus(&requests(some));
