@@ -89,6 +89,8 @@ fn rule_set(count: usize) -> RuleSet {
     let plan = |n| Plan {
         name: format!("plan-{n}").parse().expect("a name"),
         limits: vec![plenty("second", 1, 0), plenty("hour", 3600, 1)],
+        quotas: Vec::new(),
+        billed: None,
         concurrency: None,
     };
     RuleSet {

@@ -8,19 +8,19 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::num::{NonZeroU64, NonZeroUsize};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use keygate::catalog::{Catalog, FileKey, RuleSet, Rules, Wire};
-use keygate::gateway::{DENIALS, Gateway, OUTCOMES, Options, start};
+use keygate::gateway::{DENIALS, Gateway, Metering, OUTCOMES, Options, start};
 use keygate::key::{Key, State};
 use keygate::limit::Limit;
-use keygate::meter::ledger::{Account, Amount, Class, Keeper, Minute, Options as LedgerOptions, Use};
-use keygate::policy::Plan;
+use keygate::meter::ledger::{Account, Amount, Band, Class, Keeper, Minute, Options as LedgerOptions, Use};
+use keygate::policy::{Period, Plan, Quota};
 use keygate::route::Route;
 use keygate::telemetry::access::AccessLog;
 use keygate::telemetry::{self, AccessLogOptions, LogFormat, LogOutput, Metrics};
@@ -89,8 +89,10 @@ fn backend(answer: &'static [u8]) -> SocketAddr {
 fn catalog(backend: SocketAddr) -> Arc<Catalog> {
     let catalog = Arc::new(Catalog::new());
     let limit = |name: &str| Limit::new(name.parse().unwrap(), 1_000_000, Duration::from_secs(1), 1_000_000).unwrap();
-    let plan =
-        Plan { name: "p".parse().unwrap(), limits: vec![limit("a"), limit("b").with_slot(1)], concurrency: Some(9) };
+    let limits = vec![limit("a"), limit("b").with_slot(1)];
+    let requests = NonZeroU64::new(1_000_000_000).unwrap();
+    let quota = Quota { name: "daily".parse().unwrap(), requests, period: Period::Day };
+    let plan = Plan { quotas: vec![quota], ..Plan::new("p".parse().unwrap(), limits, Some(9)).unwrap() };
     let upstream = upstream::Options {
         name: "u".parse().unwrap(),
         targets: vec![backend.to_string().parse().unwrap()],
@@ -120,7 +122,8 @@ fn catalog(backend: SocketAddr) -> Arc<Catalog> {
     catalog
 }
 
-fn gateway(backend: SocketAddr) -> Gateway {
+/// A gateway that counts usage in a folder.
+fn gateway(backend: SocketAddr, folder: &Path) -> Gateway {
     let options = Options {
         listeners: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
         threads: NonZeroUsize::new(1),
@@ -131,7 +134,13 @@ fn gateway(backend: SocketAddr) -> Gateway {
     let off = AccessLogOptions { output: LogOutput::Off, sample: 0.0 };
     let log = telemetry::Options { format: LogFormat::Json, access: off };
     let (log, _) = AccessLog::open(&log, Arc::clone(&metrics)).unwrap();
-    start(&options, catalog(backend), &metrics, &log).unwrap()
+    let options_of_ledger = LedgerOptions { folder: folder.to_owned(), ..LedgerOptions::default() };
+    let now = time::now();
+    let mut keeper = Keeper::open(options_of_ledger, time::wall(now), now).unwrap();
+    let metering = Metering { keeper: Some(&mut keeper), quotas: Arc::default() };
+    let gateway = start(&options, catalog(backend), &metrics, &log, metering).unwrap();
+    keeper.prepare().unwrap();
+    gateway
 }
 
 /// The kernel's number of the gateway's only data thread, as soon as it runs.
@@ -148,7 +157,8 @@ fn data_thread() -> i32 {
 
 /// How often a data thread allocates while it serves so many requests over some kept connections.
 fn allocations(answer: &'static [u8], request: &str, status: &str, requests: usize) -> usize {
-    let gateway = gateway(backend(answer));
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(backend(answer), folder.path());
     let mut clients: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(gateway.addresses()[0]).unwrap()).collect();
     let mut ask = |times: usize| {
         for turn in 0..times {
@@ -171,7 +181,8 @@ fn allocations(answer: &'static [u8], request: &str, status: &str, requests: usi
 
 /// The same for requests on a connection each.
 fn allocations_of_connections(request: &str, connections: usize) -> usize {
-    let gateway = gateway(backend(ANSWER));
+    let folder = tempfile::tempdir().unwrap();
+    let gateway = gateway(backend(ANSWER), folder.path());
     WATCHED.store(data_thread(), Ordering::SeqCst);
     COUNT.store(0, Ordering::SeqCst);
     for _ in 0..connections {
@@ -198,7 +209,10 @@ fn allocations_of_counting() -> usize {
     let mut count_all = |minute| {
         for (token, key) in (1..).zip(&keys) {
             let account = Account { token, key: Some(key), owner: None, plan: None };
-            book.count(&Use { account, route, class: Class::Success, amount }, Minute::from_unix(minute));
+            book.count(
+                &Use { account, route, class: Class::Success, band: Band::default(), amount },
+                Minute::from_unix(minute),
+            );
         }
     };
     count_all(1);

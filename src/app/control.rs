@@ -104,7 +104,8 @@ impl Control {
         };
         start_companion(companion, &mut tasks, stopped.clone())?;
         resolve_once(&catalog).await;
-        let gateway = gateway::start(&in_force.gateway, Arc::clone(&catalog), &metrics, &log)?;
+        let gateway =
+            gateway::start(&in_force.gateway, Arc::clone(&catalog), &metrics, &log, gateway::Metering::default())?;
         addresses.listeners = gateway.addresses().to_vec();
         let resolve_now = Arc::new(Notify::new());
         tasks.spawn(resolve(Arc::clone(&catalog), Arc::clone(&resolve_now), stopped));

@@ -33,6 +33,8 @@ pub(super) struct InForce {
     pub(super) admin: Option<config::Admin>,
     /// Where the store is: likewise.
     pub(super) data_dir: Option<PathBuf>,
+    /// How usage is kept: likewise.
+    pub(super) usage: config::Usage,
     /// For the logs.
     pub(super) telemetry: telemetry::Options,
     /// What is to be watched.
@@ -64,7 +66,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
             return Err(refuse(problems, rejected.files, state));
         }
     };
-    let Settings { gateway, operations, admin, data_dir, telemetry, rules, keys } = loaded.settings;
+    let Settings { gateway, operations, admin, data_dir, telemetry, usage, rules, keys } = loaded.settings;
     let rules = match Rules::compile(rules, Some(&catalog.rules()), time::now()) {
         Ok(rules) => rules,
         Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
@@ -73,7 +75,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
     Ok(Prepared {
         rules,
         keys,
-        in_force: InForce { gateway, operations, admin, data_dir, telemetry, files: loaded.files },
+        in_force: InForce { gateway, operations, admin, data_dir, usage, telemetry, files: loaded.files },
     })
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::Guard;
 
 use super::index::{Found, HashByDigest, Keys};
-use super::record::{Entry, Record, Secret, SecretNumber, Source};
+use super::record::{Entry, Record, Secret, SecretNumber, Source, new_account};
 use super::rules::Rules;
 use super::writer::{Step, Writer};
 use crate::key::{Digest, Key, KeyId};
@@ -139,6 +139,8 @@ impl Former {
             entry: Arc::clone(entry),
             record: Guard::from_inner(Arc::clone(record)),
             secret: *secret,
+            // The entry's own may be of a later record already.
+            account: new_account(),
         }))
     }
 

@@ -34,6 +34,8 @@ pub struct Found {
     pub record: RecordGuard,
     /// Which of its secrets.
     pub secret: SecretNumber,
+    /// What its use is counted under: see [`Entry::account`].
+    pub account: u64,
 }
 
 /// Many small maps instead of a large one: no insert has to make way for more than a share of the keys.
@@ -51,9 +53,10 @@ impl Keys {
     /// The key with this digest, as of now. Digests are compared in constant time.
     pub fn find(&self, digest: &Digest) -> Option<Found> {
         let entry = self.entry(digest)?;
+        let account = entry.account();
         let record = entry.record();
         let secret = record.secret(digest)?;
-        Some(Found { entry, record, secret })
+        Some(Found { entry, record, secret, account })
     }
 
     /// The key with this digest as it stands under `rules`, even while the next configuration is being brought into force.

@@ -30,7 +30,7 @@ pub use follow::Follower;
 pub use index::{Found, Keys};
 pub use record::{Entry, Record, RecordGuard, SecretNumber, Source};
 pub use rules::{CompileError, PlanId, RuleSet, Rules};
-pub use wire::{ClientTimeouts, Credentials, FloodGuard, Identity, LimitHeaders, Wire};
+pub use wire::{ClientTimeouts, Credentials, FloodGuard, Identity, LimitHeaders, Metering, Wire};
 pub use writer::Conflict;
 
 /// What is in force now.

@@ -5,13 +5,13 @@
 //! in force at once.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, Guard};
 use ipnet::IpNet;
 
 use super::rules::{PlanId, Rules};
-use crate::key::{Digest, Key, KeyId, Name, Scope, State};
+use crate::key::{Digest, Extra, Key, KeyId, Name, Scope, State};
 use crate::limit;
 use crate::policy::Rights;
 use crate::time::Timestamp;
@@ -24,6 +24,8 @@ pub type RecordGuard = Guard<Arc<Record>>;
 pub struct Entry {
     record: ArcSwap<Record>,
     limits: limit::State,
+    /// See [`Entry::account`].
+    account: AtomicU64,
     /// When its secrets were last used, in seconds since 1970; 0: not since the start. See [`Record::turn`].
     used_s: [AtomicU32; 2],
 }
@@ -49,7 +51,7 @@ pub struct Record {
 }
 
 // A million of them are as many times this.
-const _: () = assert!(size_of::<Record>() == 80 && size_of::<Entry>() == 64);
+const _: () = assert!(size_of::<Record>() == 80 && size_of::<Entry>() == 72);
 
 /// Where a key is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,6 +69,7 @@ struct Bounds {
     expires: Option<Timestamp>,
     scopes: Box<[Scope]>,
     networks: Box<[IpNet]>,
+    extra: Extra,
     older: Box<[Secret]>,
 }
 
@@ -96,7 +99,14 @@ impl Record {
         // The end of the newest secret is the key's own end.
         let expires = expires.into_iter().chain(newest.and_then(|secret| secret.until)).min();
         let older = secrets.iter().skip(1).take(MOST_OLDER).copied().collect();
-        let bounds = Bounds { not_before, expires, scopes: scopes.into(), networks: networks.into(), older };
+        let bounds = Bounds {
+            not_before,
+            expires,
+            scopes: scopes.into(),
+            networks: networks.into(),
+            extra: Extra::default(),
+            older,
+        };
         let bounds = (bounds != Bounds::default()).then(|| Box::new(bounds));
         Self { id, owner, plan, state, source, turn: 0, digest: newest.map(|secret| secret.digest), bounds }
     }
@@ -114,6 +124,11 @@ impl Record {
             scopes: bounds.map_or(&[], |bounds| &bounds.scopes),
             networks: bounds.map_or(&[], |bounds| &bounds.networks),
         }
+    }
+
+    /// What it may use up beyond its plan's quotas.
+    pub fn extra(&self) -> Extra {
+        self.bounds.as_deref().map_or(Extra::default(), |bounds| bounds.extra)
     }
 
     /// Whether this digest is of one of its secrets, and of which. Compared in constant time.
@@ -160,12 +175,24 @@ impl Record {
 
 impl Entry {
     pub(super) fn new(record: Arc<Record>) -> Arc<Self> {
-        Arc::new(Self { record: ArcSwap::new(record), limits: limit::State::default(), used_s: Default::default() })
+        Arc::new(Self {
+            record: ArcSwap::new(record),
+            limits: limit::State::default(),
+            account: AtomicU64::new(new_account()),
+            used_s: Default::default(),
+        })
     }
 
     /// What is known of the key, as of now. Takes no lock and counts no reference.
     pub fn record(&self) -> RecordGuard {
         self.record.load()
+    }
+
+    /// The same for as long as the key's owner and plan are; never given to another key, owner or plan while the process lives.
+    ///
+    /// To be read before the record: then a new number is never taken for that of an old record.
+    pub fn account(&self) -> u64 {
+        self.account.load(Ordering::Acquire)
     }
 
     /// What its limits have counted.
@@ -193,8 +220,18 @@ impl Entry {
         if record.turn != former.turn {
             self.used_s[usize::from(record.turn)].store(0, Ordering::Relaxed);
         }
+        let is_other = record.owner != former.owner || record.plan != former.plan;
         self.record.store(record);
+        if is_other {
+            self.account.store(new_account(), Ordering::Release);
+        }
     }
+}
+
+/// A number that was never given before; never 0. 40 bits of it, which one process does not use up.
+pub(super) fn new_account() -> u64 {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
 /// So that a [`SecretNumber`] can name each of them. A live key has one older secret, a revoked one some that have ended.

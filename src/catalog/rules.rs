@@ -166,7 +166,13 @@ impl Rules {
         let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         let mut names: Vec<_> = ids.iter().filter(|(_, id)| id.index() >= self.known.len()).collect();
         names.sort_by_key(|(_, id)| id.index());
-        let gone = |(name, _): (&Name, &PlanId)| Plan { name: name.clone(), limits: Vec::new(), concurrency: None };
+        let gone = |(name, _): (&Name, &PlanId)| Plan {
+            name: name.clone(),
+            limits: Vec::new(),
+            quotas: Vec::new(),
+            billed: None,
+            concurrency: None,
+        };
         self.known.extend(names.into_iter().map(gone));
         self.plans.resize(self.known.len(), None);
     }

@@ -57,7 +57,7 @@ fn limit(name: &str, per_s: u64) -> Limit {
 
 fn plan(name: &str, limits: &[&str]) -> Plan {
     let limits = limits.iter().map(|name| limit(name, 3600)).collect();
-    Plan { name: name.parse().unwrap(), limits, concurrency: None }
+    Plan { name: name.parse().unwrap(), limits, quotas: Vec::new(), billed: None, concurrency: None }
 }
 
 fn upstream(name: &str, target: &str) -> upstream::Options {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 
 use crate::http1;
 use crate::key::{Form, Hasher};
-use crate::route::PathOptions;
+use crate::route::{Billed, PathOptions};
 
 /// How the gateway reads and writes messages: everything of the file that is neither a key, a route, a plan nor an upstream.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Wire {
     pub via: bool,
     /// Whether running requests of a key end when it is revoked.
     pub ends_revoked: bool,
+    /// How usage is counted.
+    pub metering: Metering,
     /// The flood guard; `None` is off.
     pub flood_guard: Option<FloodGuard>,
 }
@@ -93,6 +95,17 @@ pub struct ClientTimeouts {
     pub body: Duration,
 }
 
+/// How usage is counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metering {
+    /// A response field in which the upstream says how many units a request is; none: its route's cost.
+    pub units_header: Option<String>,
+    /// Whether the client gets to see that field.
+    pub shows_units: bool,
+    /// Which answers are billed, where neither route nor plan says so.
+    pub billed: Billed,
+}
+
 /// How many failed authentications a client network may cause in a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FloodGuard {
@@ -120,6 +133,7 @@ impl Default for Wire {
             allow_underscores: false,
             via: true,
             ends_revoked: true,
+            metering: Metering { units_header: None, shows_units: false, billed: Billed::FORWARDED },
             flood_guard: None,
         }
     }

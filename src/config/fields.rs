@@ -200,6 +200,7 @@ pub(super) const ROOT: &[Field] = &[
         Kind::Any(&[Kind::Null, Kind::Word(&["off"]), Kind::Object(FLOOD_GUARD)]),
         "How many failed authentications a client network may cause in a while; null or off: any number.",
     ),
+    optional("usage", Kind::Object(USAGE), "How usage is counted and kept; needs `data_dir`."),
     optional("logs", Kind::Object(LOGS), "What is logged, where and how."),
     optional(
         "include",
@@ -362,7 +363,12 @@ pub(super) const ROUTE: &[Field] = &[
         Kind::List(&Kind::Text(&form::NAME), 1),
         "Only keys on these plans are let through; all if absent.",
     ),
-    default("cost", Kind::Integer(1, 1_000_000), Literal::Integer(1), "What one request takes from each limit."),
+    default(
+        "cost",
+        Kind::Integer(1, 1_000_000),
+        Literal::Integer(1),
+        "What one request takes from each limit and quota, and how many units it is.",
+    ),
     default(
         "strip_prefix",
         Kind::Switch,
@@ -370,6 +376,7 @@ pub(super) const ROUTE: &[Field] = &[
         "Whether the upstream gets the path without the route's path in front.",
     ),
     optional("max_body_bytes", BODY_SIZE, "Largest request body; overrides the general one."),
+    optional("count", BILLED, "Which of its answers are billed; what the plan or `usage` says if absent."),
 ];
 
 pub(super) const PLAN: &[Field] = &[
@@ -378,6 +385,12 @@ pub(super) const PLAN: &[Field] = &[
         Kind::Map(&form::LIMIT_NAME, &Kind::Object(LIMIT)),
         "So many requests per time, refilled continuously; at most four. All of them must allow a request.",
     ),
+    optional(
+        "quotas",
+        Kind::Map(&form::LIMIT_NAME, &Kind::Object(QUOTA)),
+        "So many requests per calendar day or month in UTC, at most one of each; needs `data_dir`.",
+    ),
+    optional("count", BILLED, "Which answers to keys on it are billed; what the route or `usage` says if absent."),
     default(
         "concurrency",
         Kind::Any(&[Kind::Null, Kind::Integer(1, 1_000_000)]),
@@ -391,6 +404,41 @@ pub(super) const LIMIT: &[Field] = &[
     required("per", Kind::Duration(1, 31 * DAY_MS), "In what time."),
     optional("burst", Kind::Integer(1, 1_000_000_000), "How many at once after a pause; `requests` if absent."),
 ];
+
+pub(super) const QUOTA: &[Field] = &[
+    required("requests", Kind::Integer(1, 1_000_000_000_000), "How many requests, times the cost of their routes."),
+    required("period", Kind::Word(&["day", "month"]), "In which calendar period, in UTC."),
+];
+
+pub(super) const USAGE: &[Field] = &[
+    default(
+        "sync_interval",
+        Kind::Duration(10, 60_000),
+        Literal::Text("200ms"),
+        "How often the ledger is made durable: a power failure loses no more than this. A change needs a restart.",
+    ),
+    optional(
+        "units_header",
+        Kind::Text(&form::FIELD_NAME),
+        "A response field in which the upstream says how many units a request is; the cost of its route otherwise.",
+    ),
+    default("show_units", Kind::Switch, Literal::Switch(false), "Whether the client gets to see that field."),
+    default(
+        "count",
+        BILLED,
+        Literal::Texts(&["1xx", "2xx", "3xx", "4xx", "5xx"]),
+        "Which answers are billed: their units count. All requests are counted.",
+    ),
+    optional("retention", Kind::Object(RETENTION), "How long usage is kept by minutes, hours and days."),
+];
+
+pub(super) const RETENTION: &[Field] = &[
+    default("minutes", Kind::Duration(60 * 60_000, 3650 * DAY_MS), Literal::Text("7d"), "By the minute."),
+    default("hours", Kind::Duration(DAY_MS, 3650 * DAY_MS), Literal::Text("90d"), "By the hour."),
+    default("days", Kind::Duration(31 * DAY_MS, 3650 * DAY_MS), Literal::Text("5y"), "By the day."),
+];
+
+const BILLED: Kind = Kind::List(&Kind::Word(&["1xx", "2xx", "3xx", "4xx", "5xx", "client_gone", "upstream_failed"]), 0);
 
 pub(super) const KEY: &[Field] = &[
     optional("name", Kind::Text(&form::FREE_TEXT), "What its holder calls it; the id if absent."),

@@ -24,6 +24,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::catalog::{FileKey, RuleSet};
 use crate::{gateway, operations, telemetry};
@@ -48,6 +49,8 @@ pub struct Settings {
     pub admin: Option<Admin>,
     /// Where the store is; none: there is none.
     pub data_dir: Option<PathBuf>,
+    /// How usage is kept.
+    pub usage: Usage,
     /// Logs.
     pub telemetry: telemetry::Options,
     /// Routes, plans, upstreams and how messages are read and written.
@@ -64,6 +67,19 @@ pub struct Admin {
     pub address: SocketAddr,
     /// Files with an operator's token each.
     pub token_files: Vec<PathBuf>,
+}
+
+/// How usage is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// How often the ledger is made durable.
+    pub sync_interval: Duration,
+    /// How long usage is kept by the minute.
+    pub minutes: Duration,
+    /// By the hour.
+    pub hours: Duration,
+    /// By the day.
+    pub days: Duration,
 }
 
 /// A configuration that is accepted.

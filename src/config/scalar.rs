@@ -21,6 +21,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, Fault> {
         "m" => 60_000,
         "h" => 3_600_000,
         "d" => 86_400_000,
+        "y" => 365 * 86_400_000,
         _ => return Err(nearby_unit(number, unit, DURATION_UNITS)),
     };
     number.checked_mul(milliseconds).map(Duration::from_millis).ok_or(Fault::Form)
@@ -143,6 +144,7 @@ const DURATION_UNITS: &[(&str, &[&str])] = &[
     ("m", &["m", "min", "mins", "minute", "minutes"]),
     ("h", &["h", "hr", "hour", "hours"]),
     ("d", &["d", "day", "days"]),
+    ("y", &["y", "yr", "year", "years"]),
 ];
 
 const SIZE_UNITS: &[(&str, &[&str])] = &[
@@ -166,9 +168,15 @@ mod tests {
 
     #[test]
     fn durations_have_a_number_and_a_unit() {
-        for (text, ms) in
-            [("500ms", 500), ("10s", 10_000), ("5m", 300_000), ("1h", 3_600_000), ("1d", 86_400_000), ("0s", 0)]
-        {
+        for (text, ms) in [
+            ("500ms", 500),
+            ("10s", 10_000),
+            ("5m", 300_000),
+            ("1h", 3_600_000),
+            ("1d", 86_400_000),
+            ("5y", 157_680_000_000),
+            ("0s", 0),
+        ] {
             assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for bad in

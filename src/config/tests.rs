@@ -89,9 +89,9 @@ fn unknown_fields_are_told_with_what_was_meant() {
     );
     check("console: {address: 127.0.0.1:1}", "1:1 error: the file has an unknown field `console`", "revoked");
     check(
-        "plans: {p: {quotas: {}}}",
-        "1:13 error: `plans.p` has an unknown field `quotas`",
-        "the fields here are limits, concurrency",
+        "plans: {p: {burst: {}}}",
+        "1:13 error: `plans.p` has an unknown field `burst`",
+        "the fields here are limits, quotas, count, concurrency",
     );
 }
 

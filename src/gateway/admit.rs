@@ -9,9 +9,11 @@ use arc_swap::Guard;
 
 use super::facts::Reading;
 use super::local::Local;
+use super::shared::Shared;
 use crate::catalog::{Entry, Found, Keys, PlanId, Record};
 use crate::http1::Length;
 use crate::limit::{self, Allowance, Refused};
+use crate::meter::QuotaStanding;
 use crate::policy::{self, Denial, Permit, Plan, Presented};
 use crate::route::{Access, Route};
 use crate::time::{Instant, wall};
@@ -22,6 +24,8 @@ pub(super) struct Admitted {
     _permit: Permit,
     /// The route: an index into the rules.
     pub(super) route: usize,
+    /// What was taken from the key's quotas.
+    pub(super) charged: u64,
     /// The key; none on a public route.
     pub(super) holder: Option<Holder>,
     _place: Option<Place>,
@@ -34,8 +38,12 @@ pub(super) struct Holder {
     pub(super) entry: Arc<Entry>,
     /// The key's record as it was when the request was admitted.
     pub(super) record: Arc<Record>,
+    /// What its use is counted under.
+    pub(super) account: u64,
     /// What its limits have left.
     pub(super) allowance: Option<(PlanId, Allowance)>,
+    /// How it stands with the quota that is nearest to its end.
+    pub(super) quota: Option<(PlanId, QuotaStanding)>,
 }
 
 /// Why a request may not pass, and what is known of it.
@@ -47,8 +55,12 @@ pub(super) struct Refusal {
     pub(super) route: Option<usize>,
     /// The key, if one was found.
     pub(super) record: Option<Arc<Record>>,
+    /// What its use is counted under.
+    pub(super) account: u64,
     /// What the limits said, if they were asked.
     pub(super) limits: Option<(PlanId, Refused)>,
+    /// Which quota is used up, if one is.
+    pub(super) quota: Option<(PlanId, QuotaStanding)>,
 }
 
 /// What can be said of a request that nothing is against, before anything is taken for it.
@@ -62,18 +74,34 @@ pub(super) struct Examined<'l> {
 
 /// Decides on one request. Not inlined, so that a profile shows what the decision costs.
 #[inline(never)]
-pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: Instant) -> Result<Admitted, Refusal> {
-    let Examined { permit, route, key } = examine(local, reading, now, |presented| look_up(local, keys, presented))?;
-    let Some((Found { entry, record, secret }, plan)) = key else {
-        return Ok(Admitted { _permit: permit, route, holder: None, _place: None });
+pub(super) fn admit(
+    local: &Local,
+    shared: &Shared,
+    reading: &Reading<'_, '_>,
+    now: Instant,
+) -> Result<Admitted, Refusal> {
+    let find = |presented: &[u8]| look_up(local, shared.catalog.keys(), presented);
+    let Examined { permit, route, key } = examine(local, reading, now, find)?;
+    let Some((Found { entry, record, secret, account }, plan)) = key else {
+        return Ok(Admitted { _permit: permit, route, charged: 0, holder: None, _place: None });
     };
-    let of_key = |denial| Refusal { route: Some(route), record: Some(Arc::clone(&record)), ..Refusal::of(denial) };
+    let known = |denial| Refusal { record: Some(Arc::clone(&record)), account, ..Refusal::of(denial) };
+    let of_key = |denial| Refusal { route: Some(route), ..known(denial) };
+    let cost = local.rules.routes[route].cost;
+    let charge = plan.filter(|(_, plan)| !plan.quotas.is_empty());
+    let used_up = |(id, _), quota| Refusal { quota: Some((id, quota)), ..of_key(Denial::QuotaExceeded) };
+    if let Some(of_plan @ (_, plan)) = charge {
+        shared
+            .quotas
+            .probe(&record.id, &plan.quotas, record.extra(), cost, wall(now))
+            .map_err(|quota| used_up(of_plan, quota))?;
+    }
 
     let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
     let allowance = match plan {
         Some((id, plan)) if !plan.limits.is_empty() => {
             local.rules.count_under(id, entry.limits(), now);
-            let taken = limit::take(&plan.limits, entry.limits(), local.rules.routes[route].cost, now);
+            let taken = limit::take(&plan.limits, entry.limits(), cost, now);
             Some((
                 id,
                 taken.map_err(|refused| Refusal { limits: Some((id, refused)), ..of_key(Denial::LimitExceeded) })?,
@@ -81,9 +109,17 @@ pub(super) fn admit(local: &Local, keys: &Keys, reading: &Reading<'_, '_>, now: 
         }
         _ => None,
     };
+    let quota = match charge {
+        // Only in a race for the last of a quota is something taken from the limits and not from it.
+        Some(of_plan @ (id, plan)) => {
+            Some((id, shared.charge(&record, plan, cost, now).map_err(|quota| used_up(of_plan, quota))?))
+        }
+        None => None,
+    };
     entry.note_use(&record, secret, wall(now));
-    let holder = Holder { entry, record: Guard::into_inner(record), allowance };
-    Ok(Admitted { _permit: permit, route, holder: Some(holder), _place: place })
+    let holder = Holder { entry, record: Guard::into_inner(record), account, allowance, quota };
+    let charged = if quota.is_some() { cost } else { 0 };
+    Ok(Admitted { _permit: permit, route, charged, holder: Some(holder), _place: place })
 }
 
 /// Everything that can be against a request but its key's limits; `find` looks for the key by what the request presents.
@@ -111,7 +147,8 @@ pub(super) fn examine<'l>(
     };
     local.rules.wire.form.check(presented).map_err(|_| on_route(Denial::KeyMalformed))?;
     let found = find(presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
-    let of_key = |denial| Refusal { record: Some(Arc::clone(&found.record)), ..on_route(denial) };
+    let of_key =
+        |denial| Refusal { record: Some(Arc::clone(&found.record)), account: found.account, ..on_route(denial) };
 
     let rights = found.record.rights(&local.rules, found.secret);
     let permit = policy::permit(&rights, route, facts, wall(now)).map_err(of_key)?;
@@ -139,17 +176,29 @@ fn fitting_body(local: &Local, route: &Route, reading: &Reading<'_, '_>) -> Resu
     }
 }
 
+impl Holder {
+    /// Whether there is a limit or a quota.
+    pub(super) const fn is_limited(&self) -> bool {
+        self.allowance.is_some() || self.quota.is_some()
+    }
+}
+
 impl Refusal {
     /// A refusal of which nothing more is known.
     pub(super) const fn of(denial: Denial) -> Self {
-        Self { denial, route: None, record: None, limits: None }
+        Self { denial, route: None, record: None, account: 0, limits: None, quota: None }
     }
 
-    /// Whether the request costs more than the limit ever has, so that no waiting helps.
+    /// Whether the request costs more than the limit or the quota ever has, so that no waiting helps.
     pub(super) fn is_for_good(&self, local: &Local) -> bool {
-        let (Some((plan, refused)), Some(route)) = (&self.limits, self.route) else { return false };
+        let Some(route) = self.route else { return false };
+        let cost = local.rules.routes[route].cost;
+        if let Some((_, quota)) = &self.quota {
+            return cost > quota.allowed;
+        }
+        let Some((plan, refused)) = &self.limits else { return false };
         let limit = local.rules.plan(*plan).and_then(|plan| plan.limits.get(usize::from(refused.index)));
-        limit.is_some_and(|limit| local.rules.routes[route].cost > limit.burst())
+        limit.is_some_and(|limit| cost > limit.burst())
     }
 }
 

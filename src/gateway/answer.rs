@@ -122,7 +122,9 @@ impl Body {
             denial.code(),
         );
         let violated = match denial {
-            Denial::LimitExceeded => circumstances.standing.map(|standing| standing.quoted_name(local)),
+            Denial::LimitExceeded | Denial::QuotaExceeded => {
+                circumstances.standing.map(|standing| standing.quoted_name(local))
+            }
             Denial::ConcurrencyExceeded => Some("\"concurrency\""),
             Denial::TooManyFailures => Some("\"failed-authentications\""),
             _ => None,

@@ -21,6 +21,7 @@ use super::forward;
 use super::io;
 use super::limits::Standing;
 use super::local::Local;
+use super::metering::Subject;
 use super::request::Request;
 use super::shared::ConnectionSlot;
 use super::thread::{Running, Thread};
@@ -88,7 +89,10 @@ async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     };
     match decision {
         Err(refusal) => deny(client, &mut request, &refusal, None, thread).await,
-        Ok(admitted) => forward(client, &mut request, &admitted, thread).await,
+        Ok(admitted) => {
+            Subject { thread, local: &request.local, trail: &request.trail }.charge(&admitted, now);
+            forward(client, &mut request, &admitted, thread).await
+        }
     }
 }
 
@@ -118,7 +122,7 @@ pub(super) fn decide(
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
     let text = (method.as_bytes(), path, reading.request_id);
     let trail = Trail::new(now, reading.facts.client, text, thread, &mut out);
-    let decision = admit::admit(&local, thread.shared.catalog.keys(), &reading, now).and_then(|admitted| {
+    let decision = admit::admit(&local, &thread.shared, &reading, now).and_then(|admitted| {
         let written = forward::write_head(&admitted, &reading, &local, &trail, &mut out);
         written.map(|()| admitted).map_err(|forward::NoRoom| Refusal::of(Denial::HeadTooLarge))
     });
@@ -136,10 +140,12 @@ impl Request {
         let route = match decision {
             Ok(admitted) => {
                 trail.record = admitted.holder.as_ref().map(|holder| holder.record.clone());
+                trail.account = admitted.holder.as_ref().map_or(0, |holder| holder.account);
                 Some(admitted.route)
             }
             Err(refusal) => {
                 trail.record.clone_from(&refusal.record);
+                trail.account = refusal.account;
                 refusal.route
             }
         };
@@ -254,24 +260,26 @@ async fn deny(
     if let (Denial::KeyRevoked, Some(record)) = (refusal.denial, &refusal.record) {
         thread.shared.note_revoked_use(&record.id, client.peer);
     }
-    let (denial, retry_after) = flood_guarded(request, refusal, retry_after);
+    let standing = Standing::refused(&request.local, refusal, thread.wheel.coarse_now());
+    let of_quota = standing.filter(|_| refusal.quota.is_some()).and_then(|standing| standing.reset());
+    let (denial, retry_after) = flood_guarded(request, refusal, of_quota.or(retry_after));
     // A client that waits for a 100 may send its body all the same, or not: no telling where the next request begins.
     let waits = request.expects_continue && !request.body.is_done();
     let can_follow = client::is_worth_skipping(&request.body) && !waits;
     let closes = denial.closes() || !request.keep_alive || !can_follow || thread.is_draining();
-    let standing = refusal.limits.as_ref().filter(|_| denial == Denial::LimitExceeded);
     let circumstances = Circumstances {
         is_head: request.is_head,
         is_grpc: request.is_grpc,
         closes,
         announces_keep_alive: request.version == Version::Http10,
         retry_after,
-        standing: standing.map(|(plan, refused)| Standing::refused(*plan, refused)),
+        standing: standing.filter(|_| is_limit(denial)),
     };
     let now = thread.wheel.coarse_now();
     let body_bytes =
         answer::write(denial, &circumstances, (&request.trail, &request.local, thread), now, &mut request.out);
     request.trail.bytes_out = body_bytes as u64;
+    finish::meter(thread, request, denial.status(), finish::End::Denied(denial), now);
     let bytes = &request.out.filled()[request.trail.len()..];
     let timeout = request.local.rules.wire.timeouts.body;
     let written = io::write_all(&mut client.stream.split().1, bytes, &client.seat, timeout).await;
@@ -279,6 +287,10 @@ async fn deny(
     finish::record(thread, request, denial.status(), end);
     let keep = written.is_ok() && !closes && client.skip_body(&mut request.body).await;
     if keep { After::Keep } else { After::Close }
+}
+
+const fn is_limit(denial: Denial) -> bool {
+    matches!(denial, Denial::LimitExceeded | Denial::QuotaExceeded)
 }
 
 /// Counts a failed authentication; past the guard's rate the client gets to hear of that instead.

@@ -33,7 +33,7 @@ impl Desk {
         let options = telemetry::Options { format: LogFormat::Json, access: off };
         let (log, _) = AccessLog::open(&options, metrics).expect("a log that is off opens nothing");
         let sender = log.sender(Arc::clone(&of_thread));
-        Self { thread: Thread::new(0, Shared::new(catalog, 1, None), of_thread, sender, 1), peer }
+        Self { thread: Thread::new(0, Shared::new(catalog, Arc::default(), 1, None), of_thread, sender, None, 1), peer }
     }
 
     /// Parses a head, reads it, decides on it, and writes the head for the upstream: how many bytes that has.
@@ -59,10 +59,9 @@ impl Desk {
         let (mut slots, mut scratch) = (FieldSlots::new(), Scratch::default());
         let head = RequestHead::parse(head, &mut slots, &local.rules.wire.head).expect("a head in order");
         let mut reading = facts::read(head, &local, self.peer, &mut scratch).expect("a head in order");
-        let keys = self.thread.shared.catalog.keys();
         work(&mut |secret| {
             reading.facts.credential = Presented::One(secret);
-            admit::admit(&local, keys, &reading, now).is_ok()
+            admit::admit(&local, &self.thread.shared, &reading, now).is_ok()
         })
     }
 }

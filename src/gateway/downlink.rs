@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::tcp::{ReadHalf, WriteHalf};
 
 use super::io::{self, Stopped};
+use super::metering::{Subject, Tally};
 use super::reply::{self, Asked, Final, Outgoing, Reply};
 use super::trailers;
 use super::uplink::{MAX_CHUNK_DATA, Progress, append_chunk};
@@ -52,6 +53,8 @@ pub(super) struct Account {
     pub(super) head_at: Option<Instant>,
     /// When it had been handed to the client, with what came along with it.
     pub(super) head_sent_at: Option<Instant>,
+    /// What is counted in the ledger.
+    pub(super) tally: Tally,
     /// The same, if that was all.
     pub(super) ended_at: Option<Instant>,
 }
@@ -125,6 +128,7 @@ impl Downlink<'_> {
                 Reply::Final(last) => {
                     self.account.head_at = Some(now);
                     self.account.status = last.status;
+                    self.account.tally.units = last.units;
                     return Ok((input, out, last));
                 }
                 Reply::Interim if interims < MAX_INTERIMS => {
@@ -186,6 +190,7 @@ impl Downlink<'_> {
     ) -> Result<bool, Landed> {
         let done = self.frame_available(last.framing, body, input, out)?;
         self.progress.answered.set(true);
+        self.count(done);
         self.send(out.filled()).await?;
         let now = Some(self.seat.now());
         self.account.head_sent_at = now;
@@ -215,6 +220,7 @@ impl Downlink<'_> {
             out.clear();
             let held = input.len();
             let done = self.frame_available(last.framing, body, input, out)?;
+            self.count(done);
             self.send(out.filled()).await?;
             if done {
                 return Ok(());
@@ -229,11 +235,25 @@ impl Downlink<'_> {
     async fn send_plain(&mut self, body: &mut Body, input: &mut Buffer) -> Result<(), Landed> {
         let Ok(Piece::Data(count)) = body.piece(input.filled(), usize::MAX) else { return Ok(()) };
         self.account.bytes_out += count as u64;
+        self.count(body.is_done());
         io::write_all(&mut self.client, &input.filled()[..count], self.seat, self.client_timeout)
             .await
             .map_err(|_| Landed::ClientGone)?;
         input.consume(count);
         Ok(())
+    }
+
+    /// Counts the request before the last of its bytes leave, and what has come of it before that from time to time.
+    fn count(&mut self, is_whole: bool) {
+        let Asked { thread, local, trail, .. } = self.asked;
+        let (subject, now) = (Subject { thread, local, trail }, self.seat.now());
+        let bytes = (self.progress.bytes_in.get(), self.account.bytes_out);
+        let (tally, status) = (&mut self.account.tally, self.account.status);
+        if is_whole {
+            tally.answered(subject, status, bytes, now);
+        } else {
+            tally.goes_on(subject, status, bytes, now);
+        }
     }
 
     /// Appends to `out` what is in `input` of the body, as far as there is room; whether the body's end is in it.

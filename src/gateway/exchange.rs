@@ -193,6 +193,7 @@ async fn attempt(
     let lease = connection.lease();
     request.trail.bytes_in = progress.bytes_in.get();
     request.trail.bytes_out = account.bytes_out;
+    request.trail.tally = account.tally;
     request.trail.target = Some(lease.target());
     request.trail.ended = account.ended_at;
     request.trail.note_times(&Times {
@@ -245,6 +246,7 @@ async fn run_both(
         thread,
         progress,
         by_authorization: request.by_authorization,
+        trail: &request.trail,
     };
     let mut uplink = Uplink {
         client: client_read,

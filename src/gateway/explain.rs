@@ -85,7 +85,7 @@ pub struct LimitLeft {
 /// Explains what would become of a request under the rules and keys in force. Takes nothing from any limit.
 pub fn explain(catalog: &Catalog, question: &Question<'_>, now: Instant) -> Explanation {
     let metrics = Metrics::new(&OUTCOMES, &DENIALS);
-    let local = Local::new(catalog.rules(), None, &metrics.thread(0), None);
+    let local = Local::new(catalog.rules(), None, (&metrics.thread(0), None), None);
     let mut explanation = Explanation::default();
     explanation.denial = decide(catalog, &local, question, now, &mut explanation).err();
     explanation

@@ -3,12 +3,13 @@
 use std::rc::Rc;
 use std::sync::LazyLock;
 
+use super::metering::Subject;
 use super::request::Request;
 use super::thread::Thread;
 use crate::policy::Denial;
 use crate::telemetry::UpstreamResult;
 use crate::telemetry::access::{Ending, Record, Text};
-use crate::time::wall;
+use crate::time::{Instant, wall};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +37,19 @@ pub static DENIALS: LazyLock<Vec<(&'static str, &'static str)>> =
 const FORWARDED: usize = 0;
 const CLIENT_GONE: usize = 1;
 
+/// Counts a request in the ledger, once: to be called before an answer of the gateway's own leaves.
+pub(super) fn meter(thread: &Thread, request: &mut Request, status: u16, end: End, now: Instant) {
+    let mut tally = request.trail.tally;
+    tally.ended(Subject { thread, local: &request.local, trail: &request.trail }, status, end, now);
+    request.trail.tally = tally;
+}
+
 /// Counts and logs a request. `status` is what the client saw, 0 if nothing.
 pub(super) fn record(thread: &Thread, request: &mut Request, status: u16, end: End) {
+    let now = request.trail.ended.unwrap_or_else(|| thread.wheel.now());
+    meter(thread, request, status, end, now);
     let trail = &mut request.trail;
-    let total = trail.ended.unwrap_or_else(|| thread.wheel.now()).since(trail.started);
+    let total = now.since(trail.started);
     if trail.result.is_none_or(|result| result == UpstreamResult::ConnectFailed) {
         trail.gateway = total.saturating_sub(trail.connecting);
     }

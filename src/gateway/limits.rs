@@ -4,77 +4,129 @@
 
 use std::time::Duration;
 
+use super::admit::{Holder, Refusal};
 use super::forward::decimal;
 use super::local::Local;
 use crate::catalog::{LimitHeaders, PlanId};
 use crate::http1::Buffer;
-use crate::limit::{Allowance, Limit, Refused};
+use crate::meter::QuotaStanding;
 use crate::time::{Instant, wall};
 
-/// What the fields tell, of the limit nearest to exhaustion.
+/// What the fields tell, of the limit and of the quota nearest to exhaustion; one of them is there.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     plan: PlanId,
-    limit: u8,
+    limit: Option<Row>,
+    quota: Option<Row>,
+}
+
+/// How a key stands with one limit or quota.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    /// Which of the plan's limits, or of its quotas.
+    index: u8,
+    /// What it gives.
+    allowed: u64,
     remaining: u64,
     reset: Duration,
 }
 
 impl Standing {
-    /// After a request that was admitted.
-    pub(super) const fn admitted(plan: PlanId, allowance: &Allowance) -> Self {
-        Self { plan, limit: allowance.index, remaining: allowance.remaining, reset: allowance.reset }
+    /// After a request that was admitted; none if its key has no limits and no quotas.
+    pub(super) fn admitted(local: &Local, holder: &Holder, now: Instant) -> Option<Self> {
+        let limit = holder.allowance.as_ref();
+        let quota = holder.quota.as_ref();
+        let plan = limit.map(|(plan, _)| *plan).or(quota.map(|(plan, _)| *plan))?;
+        let limit = limit.and_then(|(plan, left)| Row::of_limit(local, *plan, left.index, left.remaining, left.reset));
+        Some(Self { plan, limit, quota: quota.and_then(|(plan, left)| Row::of_quota(local, *plan, left, now)) })
     }
 
-    /// After a request that was not.
-    pub(super) const fn refused(plan: PlanId, refused: &Refused) -> Self {
-        Self { plan, limit: refused.index, remaining: refused.remaining, reset: refused.reset }
+    /// After a request that was not, because of a limit or a quota.
+    pub(super) fn refused(local: &Local, refusal: &Refusal, now: Instant) -> Option<Self> {
+        if let Some((plan, left)) = &refusal.quota {
+            return Some(Self { plan: *plan, limit: None, quota: Row::of_quota(local, *plan, left, now) });
+        }
+        let (plan, left) = refusal.limits.as_ref()?;
+        let limit = Row::of_limit(local, *plan, left.index, left.remaining, left.reset);
+        Some(Self { plan: *plan, limit, quota: None })
     }
 
-    /// The limit's name in quotes.
+    /// When it is worth coming again after a refusal.
+    pub(super) fn reset(&self) -> Option<Duration> {
+        self.row().map(|row| row.reset)
+    }
+
+    /// The name of the limit or the quota in quotes.
     pub(super) fn quoted_name<'l>(&self, local: &'l Local) -> &'l str {
-        let plan = local.limit_fields.get(self.plan.index());
-        plan.and_then(|plan| plan.names.get(usize::from(self.limit))).map_or("", String::as_str)
-    }
-
-    fn limit<'l>(&self, local: &'l Local) -> Option<&'l Limit> {
-        local.rules.plan(self.plan)?.limits.get(usize::from(self.limit))
+        let fields = local.limit_fields.get(self.plan.index());
+        fields.map_or("", |fields| match (self.limit, self.quota) {
+            (Some(limit), _) => fields.limit_name(limit.index),
+            (None, Some(quota)) => fields.quota_name(quota.index),
+            (None, None) => "",
+        })
     }
 
     /// Appends the fields that the rules ask for; false if there is no room.
     pub(super) fn write(&self, local: &Local, now: Instant, out: &mut Buffer) -> bool {
-        let Some(limit) = self.limit(local) else { return true };
         match local.rules.wire.limit_headers {
             LimitHeaders::None => true,
             LimitHeaders::Standard => self.write_standard(local, out),
-            LimitHeaders::Legacy => self.write_legacy(limit, now, out),
-            LimitHeaders::Both => self.write_standard(local, out) && self.write_legacy(limit, now, out),
+            LimitHeaders::Legacy => self.write_legacy(now, out),
+            LimitHeaders::Both => self.write_standard(local, out) && self.write_legacy(now, out),
         }
     }
 
-    fn write_standard(&self, local: &Local, out: &mut Buffer) -> bool {
-        let (mut remaining, mut reset) = ([0; 20], [0; 20]);
-        local.limit_fields.get(self.plan.index()).is_none_or(|plan| out.push(plan.policy.as_bytes()))
-            && out.push(b"RateLimit: ")
-            && out.push(self.quoted_name(local).as_bytes())
-            && out.push(b";r=")
-            && out.push(decimal(self.remaining, &mut remaining))
-            && out.push(b";t=")
-            && out.push(decimal(whole_seconds(self.reset), &mut reset))
-            && out.push(b"\r\n")
+    fn row(&self) -> Option<Row> {
+        self.limit.or(self.quota)
     }
 
-    fn write_legacy(&self, limit: &Limit, now: Instant, out: &mut Buffer) -> bool {
-        let at = u64::try_from(wall(now).as_unix_s()).unwrap_or(0) + whole_seconds(self.reset);
+    fn write_standard(&self, local: &Local, out: &mut Buffer) -> bool {
+        let Some(fields) = local.limit_fields.get(self.plan.index()) else { return true };
+        let limit = self.limit.map(|row| (fields.limit_name(row.index), row));
+        let quota = self.quota.map(|row| (fields.quota_name(row.index), row));
+        let mut before: &[u8] = b"RateLimit: ";
+        out.push(fields.policy.as_bytes())
+            && limit.into_iter().chain(quota).all(|(name, row)| {
+                let (mut remaining, mut reset) = ([0; 20], [0; 20]);
+                let parts = [
+                    std::mem::replace(&mut before, b", "),
+                    name.as_bytes(),
+                    b";r=",
+                    decimal(row.remaining, &mut remaining),
+                    b";t=",
+                    decimal(whole_seconds(row.reset), &mut reset),
+                ];
+                out.push_all(&parts)
+            })
+            && (self.row().is_none() || out.push(b"\r\n"))
+    }
+
+    fn write_legacy(&self, now: Instant, out: &mut Buffer) -> bool {
+        let Some(row) = self.row() else { return true };
+        let at = u64::try_from(wall(now).as_unix_s()).unwrap_or(0) + whole_seconds(row.reset);
         let lines: [(&[u8], u64); 3] = [
-            (b"X-RateLimit-Limit: ", limit.requests()),
-            (b"X-RateLimit-Remaining: ", self.remaining),
+            (b"X-RateLimit-Limit: ", row.allowed),
+            (b"X-RateLimit-Remaining: ", row.remaining),
             (b"X-RateLimit-Reset: ", at),
         ];
         lines.iter().all(|(name, value)| {
             let mut text = [0; 20];
             out.push(name) && out.push(decimal(*value, &mut text)) && out.push(b"\r\n")
         })
+    }
+}
+
+impl Row {
+    /// None if the plan has lost the limit meanwhile.
+    fn of_limit(local: &Local, plan: PlanId, index: u8, remaining: u64, reset: Duration) -> Option<Self> {
+        let limit = local.rules.plan(plan)?.limits.get(usize::from(index))?;
+        Some(Self { index, allowed: limit.requests(), remaining, reset })
+    }
+
+    fn of_quota(local: &Local, plan: PlanId, left: &QuotaStanding, now: Instant) -> Option<Self> {
+        let quota = local.rules.plan(plan)?.quotas.get(usize::from(left.index))?;
+        let reset = quota.period.left(wall(now));
+        Some(Self { index: left.index, allowed: left.allowed, remaining: left.remaining(), reset })
     }
 }
 

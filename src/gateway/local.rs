@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::flood::Flood;
 use super::roles::{RequestRole, ResponseRole, Roles};
 use crate::catalog::Rules;
+use crate::meter::ledger::{Book, RouteId};
 use crate::policy::Plan;
 use crate::telemetry::{RouteMetrics, ThreadMetrics};
 use crate::upstream::Pool;
@@ -27,6 +28,8 @@ pub(super) struct Local {
     pub(super) request_roles: Roles<RequestRole>,
     /// What each response field is.
     pub(super) response_roles: Roles<ResponseRole>,
+    /// The number of each route in the thread's book, by its index.
+    pub(super) route_ids: Vec<RouteId>,
     /// What is told of each plan's limits, by plan id.
     pub(super) limit_fields: Vec<LimitFields>,
     /// The realm in quotes.
@@ -35,21 +38,22 @@ pub(super) struct Local {
     pub(super) flood: Option<Arc<Flood>>,
 }
 
-/// What is told of one plan's limits.
+/// What is told of one plan's limits and quotas.
 #[derive(Debug, Default)]
 pub(super) struct LimitFields {
     /// `RateLimit-Policy` as a whole line; empty if there is nothing to tell.
     pub(super) policy: String,
-    /// The names of the limits in quotes.
-    pub(super) names: Vec<String>,
+    /// The names of the limits, then of the quotas, in quotes.
+    names: Vec<String>,
+    limits: usize,
 }
 
 impl Local {
-    /// Compiles the rules for a thread with these counters; pools of upstreams that stay are taken over from `previous`.
+    /// Compiles the rules for a thread with these counters and this book; pools of upstreams that stay are taken over from `previous`.
     pub(super) fn new(
         rules: Arc<Rules>,
         flood: Option<Arc<Flood>>,
-        metrics: &Arc<ThreadMetrics>,
+        (metrics, book): (&Arc<ThreadMetrics>, Option<&mut Book>),
         previous: Option<&Self>,
     ) -> Self {
         let pools = rules.upstreams.iter().map(|upstream| {
@@ -63,7 +67,9 @@ impl Local {
             no_route: metrics.route(""),
             pools: pools.collect(),
             request_roles: Roles::of_requests(&rules.wire),
-            response_roles: Roles::of_responses(),
+            response_roles: Roles::of_responses(&rules.wire),
+            route_ids: book
+                .map_or_else(Vec::new, |book| rules.routes.iter().map(|route| book.route(&route.name)).collect()),
             limit_fields: limit_fields.collect(),
             realm: quoted(&rules.wire.realm),
             flood,
@@ -80,14 +86,29 @@ impl Local {
 impl LimitFields {
     /// `RateLimit-Policy`: draft-ietf-httpapi-ratelimit-headers-11 section 3.
     fn new(plan: &Plan) -> Self {
-        let names: Vec<String> = plan.limits.iter().map(|limit| quoted(limit.name().as_str())).collect();
-        let items = plan.limits.iter().zip(&names).map(|(limit, name)| {
+        let limits = plan.limits.iter().map(|limit| {
             let window_s = limit.per().as_secs().max(1);
-            format!("{name};q={};w={window_s}", limit.requests())
+            (quoted(limit.name().as_str()), format!("q={};w={window_s}", limit.requests()))
         });
-        let items = items.collect::<Vec<_>>().join(", ");
+        let quotas = plan.quotas.iter().map(|quota| {
+            let terms = format!("q={};w={}", quota.requests, quota.period.longest_s());
+            (quoted(quota.name.as_str()), terms)
+        });
+        let (names, terms): (Vec<String>, Vec<String>) = limits.chain(quotas).unzip();
+        let items: Vec<String> = names.iter().zip(terms).map(|(name, terms)| format!("{name};{terms}")).collect();
+        let items = items.join(", ");
         let policy = if items.is_empty() { items } else { format!("RateLimit-Policy: {items}\r\n") };
-        Self { policy, names }
+        Self { policy, names, limits: plan.limits.len() }
+    }
+
+    /// The name of a limit in quotes.
+    pub(super) fn limit_name(&self, index: u8) -> &str {
+        self.names[..self.limits].get(usize::from(index)).map_or("", String::as_str)
+    }
+
+    /// The name of a quota in quotes.
+    pub(super) fn quota_name(&self, index: u8) -> &str {
+        self.names[self.limits..].get(usize::from(index)).map_or("", String::as_str)
     }
 }
 

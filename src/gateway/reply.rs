@@ -2,12 +2,13 @@
 //!
 //! Written straight into an outgoing buffer in one pass. A head that allows two readings is refused.
 
-use super::admit::Admitted;
+use super::admit::{Admitted, Holder};
 use super::forward::decimal;
 use super::limits::Standing;
 use super::local::Local;
 use super::roles::ResponseRole;
 use super::thread::Thread;
+use super::trail::Trail;
 use super::uplink::Progress;
 use crate::catalog::LimitHeaders;
 use crate::http1::{
@@ -37,6 +38,8 @@ pub(super) struct Asked<'a> {
     pub(super) thread: &'a Thread,
     /// How far the request has got.
     pub(super) progress: &'a Progress,
+    /// What is known of the request.
+    pub(super) trail: &'a Trail,
     /// Whether shared caches know by themselves that the answer is not for everybody.
     pub(super) by_authorization: bool,
 }
@@ -63,6 +66,8 @@ pub(super) struct Final {
     pub(super) keep_upstream: bool,
     /// Whether the client's connection may be.
     pub(super) keep_client: bool,
+    /// How many units the upstream says that the request is.
+    pub(super) units: Option<u64>,
 }
 
 /// How a body goes to the client.
@@ -110,6 +115,7 @@ struct Survey<'b> {
     connection: Connection<'b>,
     cache_control: Option<&'b str>,
     has_date: bool,
+    units: Option<u64>,
 }
 
 impl<'b> Survey<'b> {
@@ -120,6 +126,7 @@ impl<'b> Survey<'b> {
             connection: Connection::default(),
             cache_control: None,
             has_date: false,
+            units: None,
         };
         for (field, role) in head.fields.iter().zip(&mut survey.roles) {
             *role = local.response_roles.of(field.name.as_bytes());
@@ -131,6 +138,7 @@ impl<'b> Survey<'b> {
                 }
                 ResponseRole::CacheControl => survey.cache_control = Some(field.name),
                 ResponseRole::Date => survey.has_date = true,
+                ResponseRole::Units => survey.units = whole_number(field.value),
                 ResponseRole::Plain | ResponseRole::Dropped | ResponseRole::Limits => {}
             }
         }
@@ -167,6 +175,7 @@ impl<'b> Survey<'b> {
                 && head.version == Version::Http11
                 && !(asked.is_head && self.announces_body()),
             keep_client: asked.keep_alive && !ends_with_connection && !self.ends_early(asked),
+            units: self.units,
         })
     }
 }
@@ -189,12 +198,14 @@ fn write_start(
 ) -> Result<(), Malformed> {
     let mut status = [0; 20];
     put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
-    let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None && standing(asked).is_some();
+    let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None
+        && asked.admitted.holder.as_ref().is_some_and(Holder::is_limited);
     let mut lines = Lines::of(head.bytes);
     for (field, role) in head.fields.iter().zip(&survey.roles) {
         let stays = match role {
             ResponseRole::Plain | ResponseRole::CacheControl | ResponseRole::Date => true,
             ResponseRole::Limits => !tells_limits,
+            ResponseRole::Units => asked.local.rules.wire.metering.shows_units,
             ResponseRole::Dropped
             | ResponseRole::Connection
             | ResponseRole::ContentLength
@@ -215,7 +226,7 @@ fn write_rest(
     now: Instant,
     out: &mut Buffer,
 ) -> Result<(), Malformed> {
-    if let Some(standing) = standing(asked)
+    if let Some(standing) = standing(asked, now)
         && !standing.write(asked.local, now, out)
     {
         return Err(Malformed);
@@ -244,11 +255,19 @@ fn write_rest(
     }
 }
 
-fn standing(asked: &Asked<'_>) -> Option<Standing> {
-    let (plan, allowance) = asked.admitted.holder.as_ref()?.allowance.as_ref()?;
-    Some(Standing::admitted(*plan, allowance))
+/// The value of a field that holds nothing but a whole number.
+fn whole_number(value: &[u8]) -> Option<u64> {
+    let digits = value.iter().all(u8::is_ascii_digit);
+    str::from_utf8(value).ok().filter(|_| digits)?.parse().ok().filter(|units| *units <= UNITS_MAX)
+}
+
+fn standing(asked: &Asked<'_>, now: Instant) -> Option<Standing> {
+    Standing::admitted(asked.local, asked.admitted.holder.as_ref()?, now)
 }
 
 fn put(out: &mut Buffer, parts: &[&[u8]]) -> Result<(), Malformed> {
     if out.push_all(parts) { Ok(()) } else { Err(Malformed) }
 }
+
+/// What one request can be worth: 2^53, which every program that reads JSON still knows exactly.
+const UNITS_MAX: u64 = 1 << 53;

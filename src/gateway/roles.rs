@@ -64,6 +64,8 @@ pub(super) enum ResponseRole {
     Date,
     /// About limits: dropped if the gateway tells of its own.
     Limits,
+    /// How many units the request is; forwarded if the operator says so.
+    Units,
 }
 
 /// The roles of the fields of one kind of head.
@@ -227,9 +229,10 @@ impl Roles<RequestRole> {
 }
 
 impl Roles<ResponseRole> {
-    /// The roles of response fields.
-    pub(super) fn of_responses() -> Self {
+    /// The roles of response fields under these settings.
+    pub(super) fn of_responses(wire: &Wire) -> Self {
         use ResponseRole as R;
+        let units: Vec<&str> = wire.metering.units_header.iter().map(String::as_str).collect();
         Self::new(R::Plain, R::Plain)
             .add(&["Connection"], R::Connection)
             .add(HOP_BY_HOP, R::Dropped)
@@ -240,6 +243,7 @@ impl Roles<ResponseRole> {
             .add(&["RateLimit", "RateLimit-Policy"], R::Limits)
             .add(&["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"], R::Limits)
             .add(&["X-Request-Id"], R::Dropped)
+            .add(&units, R::Units)
     }
 }
 

@@ -14,10 +14,12 @@ use tokio::task::JoinSet;
 
 use super::listener;
 use super::options::Options;
-use super::shared::{Handed, RevokedUse, Shared};
+use super::shared::{Crossing, Handed, RevokedUse, Shared};
 use super::thread::Thread;
 use super::wheel::TICK;
 use crate::catalog::Catalog;
+use crate::meter::Quotas;
+use crate::meter::ledger::{Book, Keeper, LedgerError};
 use crate::telemetry::access::{AccessLog, Sender};
 use crate::telemetry::{Metrics, ThreadMetrics};
 
@@ -40,9 +42,21 @@ pub enum StartError {
     /// A thread, or its runtime.
     #[error("cannot start a data thread: {0}")]
     Thread(#[source] io::Error),
+    /// The ledger has no book for a thread.
+    #[error("cannot count usage: {0}")]
+    Ledger(#[source] LedgerError),
     /// The random source.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
+}
+
+/// How usage is counted.
+#[derive(Debug, Default)]
+pub struct Metering<'a> {
+    /// Has a book for each data thread; none: usage is not counted.
+    pub keeper: Option<&'a mut Keeper>,
+    /// What keys have used of their quotas so far.
+    pub quotas: Arc<Quotas>,
 }
 
 /// What one data thread starts with.
@@ -53,6 +67,7 @@ struct Start {
     listeners: Vec<StdListener>,
     metrics: Arc<ThreadMetrics>,
     log: Sender,
+    book: Option<Book>,
     seed: u64,
     stop: watch::Receiver<bool>,
     drain_timeout: Duration,
@@ -67,12 +82,13 @@ pub fn start(
     catalog: Arc<Catalog>,
     metrics: &Metrics,
     log: &Arc<AccessLog>,
+    mut metering: Metering<'_>,
 ) -> Result<Gateway, StartError> {
     let count = options.thread_count();
     let (addresses, mut listeners) = bind_all(options, count)?;
     let max_connections = options.connection_cap(raise_descriptor_limit());
     let (ways, incoming): (Vec<_>, Vec<_>) = (0..count).map(|_| unbounded_channel()).unzip();
-    let shared = Shared::new(catalog, max_connections, ways);
+    let shared = Shared::new(catalog, metering.quotas, max_connections, ways);
     let (stop, stopped) = watch::channel(false);
     let mut threads = Vec::with_capacity(count);
     for (index, incoming) in incoming.into_iter().enumerate() {
@@ -84,6 +100,7 @@ pub fn start(
             listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
             log: log.sender(Arc::clone(&thread_metrics)),
             metrics: thread_metrics,
+            book: metering.keeper.as_deref_mut().map(Keeper::book).transpose().map_err(StartError::Ledger)?,
             seed: getrandom::u64().map_err(StartError::Random)?,
             stop: stopped.clone(),
             drain_timeout: options.drain_timeout,
@@ -108,6 +125,11 @@ impl Gateway {
     /// The uses of revoked keys since this was last asked; of very many, some.
     pub fn revoked_uses(&self) -> impl Iterator<Item = RevokedUse> {
         std::iter::from_fn(|| self.shared.revoked_use())
+    }
+
+    /// The thresholds of quotas that were crossed since this was last asked; of very many, some.
+    pub fn crossings(&self) -> impl Iterator<Item = Crossing> {
+        std::iter::from_fn(|| self.shared.crossing())
     }
 
     /// Whether a data thread has ended although it was not told to; [`Gateway::stop`] tells why.
@@ -158,7 +180,7 @@ fn run(start: Start) -> io::Result<()> {
     let drain_timeout = start.drain_timeout;
     runtime.block_on(async move {
         let mut stop = start.stop;
-        let thread = Thread::new(start.index, start.shared, start.metrics, start.log, start.seed);
+        let thread = Thread::new(start.index, start.shared, start.metrics, start.log, start.book, start.seed);
         let mut accepting = JoinSet::new();
         for listener in start.listeners {
             accepting.spawn_local(listener::accept(listener, Rc::clone(&thread)));
@@ -238,7 +260,7 @@ mod tests {
         let log = telemetry::Options { format: LogFormat::Json, access: off };
         let (log, _) = AccessLog::open(&log, Arc::clone(&metrics)).unwrap();
         for round in 0..30 {
-            let gateway = start(&options, Arc::new(Catalog::new()), &metrics, &log).unwrap();
+            let gateway = start(&options, Arc::new(Catalog::new()), &metrics, &log, Metering::default()).unwrap();
             let before = [0, 1].map(|thread| metrics.thread(thread).accepted.value());
             let clients: Vec<TcpStream> = (0..8).map(|_| connected(gateway.addresses()[0])).collect();
             let after = [0, 1].map(|thread| metrics.thread(thread).accepted.value());

@@ -8,19 +8,36 @@ use crossbeam_queue::ArrayQueue;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::flood::Flood;
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Record};
 use crate::key::KeyId;
+use crate::meter::{QuotaStanding, Quotas};
+use crate::policy::{Plan, Quota};
+use crate::time::{Instant, wall};
 
 /// What all data threads share.
 #[derive(Debug)]
 pub(super) struct Shared {
     /// What is in force.
     pub(super) catalog: Arc<Catalog>,
+    /// What keys have used of their quotas.
+    pub(super) quotas: Arc<Quotas>,
     max_connections: usize,
     connections: AtomicUsize,
     threads: Box<[Neighbour]>,
     flood: Mutex<Option<Arc<Flood>>>,
     revoked_uses: ArrayQueue<RevokedUse>,
+    crossings: ArrayQueue<Crossing>,
+}
+
+/// A key has used up a part of a quota that its owner will want to know of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crossing {
+    /// The key.
+    pub key: KeyId,
+    /// The quota.
+    pub quota: Quota,
+    /// 80 or 100.
+    pub percent: u8,
 }
 
 /// Somebody has presented a revoked key.
@@ -53,6 +70,7 @@ impl Shared {
     /// Nothing connected yet; each thread takes handed connections in at the other end of its `ways`.
     pub(super) fn new(
         catalog: Arc<Catalog>,
+        quotas: Arc<Quotas>,
         max_connections: usize,
         ways: impl IntoIterator<Item = UnboundedSender<Handed>>,
     ) -> Arc<Self> {
@@ -60,17 +78,42 @@ impl Shared {
         let threads = ways.into_iter().map(neighbour).collect();
         Arc::new(Self {
             catalog,
+            quotas,
             max_connections,
             connections: AtomicUsize::new(0),
             threads,
             flood: Mutex::default(),
             revoked_uses: ArrayQueue::new(REVOKED_USES),
+            crossings: ArrayQueue::new(CROSSINGS),
         })
     }
 
     /// Notes that a revoked key was presented. One that finds no room is forgotten: they come again.
     pub(super) fn note_revoked_use(&self, key: &KeyId, peer: IpAddr) {
         let _ = self.revoked_uses.push(RevokedUse { key: key.clone(), peer });
+    }
+
+    /// Takes `cost` from the quotas of a key's plan, and notes which thresholds that crossed: how the key stands now with the
+    /// quota that is nearest to its end.
+    ///
+    /// # Errors
+    /// The standing with a quota that is used up; nothing is taken then.
+    pub(super) fn charge(
+        &self,
+        record: &Record,
+        plan: &Plan,
+        cost: u64,
+        now: Instant,
+    ) -> Result<QuotaStanding, QuotaStanding> {
+        self.quotas.take(&record.id, &plan.quotas, record.extra(), cost, wall(now), |crossed| {
+            let quota = plan.quotas[usize::from(crossed.index)].clone();
+            let _ = self.crossings.push(Crossing { key: record.id.clone(), quota, percent: crossed.percent });
+        })
+    }
+
+    /// The next threshold that was crossed; of very many at once, some are forgotten.
+    pub(super) fn crossing(&self) -> Option<Crossing> {
+        self.crossings.pop()
     }
 
     /// The next one that was noted.
@@ -134,6 +177,9 @@ pub(super) struct Stopped;
 
 /// Uses of revoked keys that wait to be told.
 const REVOKED_USES: usize = 256;
+
+/// Thresholds that wait to be told.
+const CROSSINGS: usize = 4096;
 
 /// A thread with so many connections more than another hands new ones over to it.
 ///

@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::wheel::Wheel;
 use crate::catalog::ClientTimeouts;
 use crate::http1::HeadLimits;
+use crate::meter::ledger::Book;
 use crate::telemetry::{ThreadMetrics, access};
 use crate::time::{Instant, wall};
 
@@ -31,6 +32,8 @@ pub(super) struct Thread {
     pub(super) metrics: Arc<ThreadMetrics>,
     /// The way to the request log.
     pub(super) log: access::Sender,
+    /// What usage is counted in; none: it is not counted.
+    pub(super) book: Option<RefCell<Book>>,
     /// Where its requests run.
     pub(super) berths: Berths,
     /// Space for decoding, empty between two requests.
@@ -65,10 +68,12 @@ impl Thread {
         shared: Arc<Shared>,
         metrics: Arc<ThreadMetrics>,
         log: access::Sender,
+        book: Option<Book>,
         seed: u64,
     ) -> Rc<Self> {
         let seen_generation = shared.catalog.generation();
-        let local = Local::new(shared.catalog.rules(), shared.flood(), &metrics, None);
+        let mut book = book;
+        let local = Local::new(shared.catalog.rules(), shared.flood(), (&metrics, book.as_mut()), None);
         Rc::new(Self {
             index,
             wheel: Wheel::new(),
@@ -86,6 +91,7 @@ impl Thread {
             shared,
             metrics,
             log,
+            book: book.map(RefCell::new),
         })
     }
 
@@ -94,8 +100,10 @@ impl Thread {
         let generation = self.shared.catalog.generation();
         if generation != self.seen_generation.get() {
             self.seen_generation.set(generation);
+            let mut book = self.book.as_ref().map(RefCell::borrow_mut);
+            let counters = (&self.metrics, book.as_deref_mut());
             let next =
-                Local::new(self.shared.catalog.rules(), self.shared.flood(), &self.metrics, Some(&self.local.borrow()));
+                Local::new(self.shared.catalog.rules(), self.shared.flood(), counters, Some(&self.local.borrow()));
             *self.local.borrow_mut() = Rc::new(next);
         }
         Rc::clone(&self.local.borrow())

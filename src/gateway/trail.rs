@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::metering::Tally;
 use super::thread::Thread;
 use crate::catalog::Record;
 use crate::http1::Buffer;
@@ -24,6 +25,8 @@ pub(super) struct Trail {
     pub(super) route: Option<usize>,
     /// The key, once found.
     pub(super) record: Option<Arc<Record>>,
+    /// What its use is counted under, if the key is known: see [`Entry::account`](crate::catalog::Entry::account).
+    pub(super) account: u64,
     /// Bytes of body from the client.
     pub(super) bytes_in: u64,
     /// Bytes of body to the client.
@@ -38,6 +41,8 @@ pub(super) struct Trail {
     pub(super) target: Option<Rc<str>>,
     /// How that went.
     pub(super) result: Option<UpstreamResult>,
+    /// What is counted of it in the ledger.
+    pub(super) tally: Tally,
     /// When it ended, if the clock was read just then.
     pub(super) ended: Option<Instant>,
     method: u8,
@@ -88,6 +93,7 @@ impl Trail {
             client,
             route: None,
             record: None,
+            account: 0,
             bytes_in: 0,
             bytes_out: 0,
             gateway: Duration::ZERO,
@@ -95,6 +101,7 @@ impl Trail {
             upstream: Duration::ZERO,
             target: None,
             result: None,
+            tally: Tally::default(),
             ended: None,
             method,
             path,

@@ -43,6 +43,15 @@ pub struct Key {
     pub state: State,
 }
 
+/// More than a quota gives, per period; in force as soon as the key says so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// Per day.
+    pub day: u64,
+    /// Per month.
+    pub month: u64,
+}
+
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum State {

@@ -4,5 +4,7 @@
 
 mod bucket;
 pub mod ledger;
+mod quota;
 
 pub use bucket::{Bucket, BucketId};
+pub use quota::{Crossed, QuotaStanding, Quotas};

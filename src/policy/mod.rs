@@ -8,9 +8,11 @@ mod facts;
 mod network;
 mod permit;
 mod plan;
+mod quota;
 
 pub use denial::{Challenge, Denial};
 pub use facts::{Facts, Presented};
 pub use network::{canonical, client_address, client_network, contains};
 pub use permit::{Permit, Rights, permit, permit_public};
 pub use plan::{Plan, TooManyLimits};
+pub use quota::{Period, Quota};

@@ -2,16 +2,22 @@
 //!
 //! Made by `config`, kept by `catalog`, read by `gateway` for every request.
 
+use super::quota::Quota;
 use crate::key::Name;
 use crate::limit::{Limit, MAX_LIMITS};
+use crate::route::Billed;
 
-/// A named set of limits.
+/// A named set of limits and quotas.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Its name in the configuration and in the identity field.
     pub name: Name,
     /// What each key on it may do, each limit with a cell of its own; at most [`MAX_LIMITS`].
     pub limits: Vec<Limit>,
+    /// What each key on it may use up; at most one per period.
+    pub quotas: Vec<Quota>,
+    /// Which answers are billed; none means that the route says, or the general rule.
+    pub billed: Option<Billed>,
     /// Requests of one key that may run at once; none means any number.
     pub concurrency: Option<u32>,
 }
@@ -30,7 +36,7 @@ impl Plan {
         if limits.len() > MAX_LIMITS {
             return Err(TooManyLimits);
         }
-        Ok(Self { name, limits, concurrency })
+        Ok(Self { name, limits, quotas: Vec::new(), billed: None, concurrency })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: no clock, no I/O, no framework. Called by `gateway` for every request; built by `config` through `catalog`.
 
+mod billed;
 mod method;
 mod path;
 mod pattern;
@@ -9,6 +10,7 @@ mod router;
 
 use crate::key::{Name, Scope};
 
+pub use billed::{Billed, Ending, NoEnding};
 pub use method::{Method, MethodError, Methods};
 pub use path::{EmptySegments, EncodedSlashes, PathError, PathOptions, normalise};
 pub use pattern::{HostPattern, PathPattern, PatternError};
@@ -39,6 +41,8 @@ pub struct Route {
     pub strip_prefix: bool,
     /// Largest request body in bytes; none means that the general bound holds.
     pub max_body_bytes: Option<u64>,
+    /// Which answers are billed; none means that the plan says, or the general rule.
+    pub billed: Option<Billed>,
 }
 
 /// Whether a route asks for a key.
@@ -66,6 +70,7 @@ impl Route {
             cost: 1,
             strip_prefix: false,
             max_body_bytes: None,
+            billed: None,
         }
     }
 }

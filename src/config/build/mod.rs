@@ -10,6 +10,7 @@ mod routes;
 mod sections;
 mod server;
 mod upstreams;
+mod usage;
 mod wire;
 
 use std::collections::HashMap;
@@ -49,6 +50,7 @@ pub(super) fn settings<'n>(
     let upstreams = upstreams::upstreams(&sections.upstreams, problems);
     let plans = plans::plans(&sections.plans, problems);
     let routes = routes::routes(&sections.routes, &mut upstream_names, &mut plan_names, problems);
+    usage::note_quotas_without_store(root, &sections.plans, problems);
     sections.warn_of_unused_upstreams(problems);
     routes::warn_of_costs(&routes, &plans, &sections.routes, problems);
     let common = keys::Common::read(root, hasher, &sections.revoked);
@@ -58,5 +60,14 @@ pub(super) fn settings<'n>(
 
     let default_plan = root.parsed("default_plan");
     let rules = RuleSet { routes, plans, upstreams, default_plan, wire: wire? };
-    Some(Settings { gateway: gateway?, operations, admin, data_dir, telemetry: telemetry?, rules, keys })
+    Some(Settings {
+        gateway: gateway?,
+        operations,
+        admin,
+        data_dir,
+        telemetry: telemetry?,
+        usage: usage::usage(root)?,
+        rules,
+        keys,
+    })
 }

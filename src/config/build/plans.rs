@@ -2,6 +2,7 @@
 //!
 //! Called by [`super::settings`].
 
+use super::usage;
 use crate::config::fields::{LIMIT, PLAN};
 use crate::config::node::Entry;
 use crate::config::problem::{Problems, named};
@@ -27,7 +28,9 @@ fn plan(entry: &Entry<'_>, problems: &mut Problems) -> Option<Plan> {
     // All of them are looked at, for all of their problems; a plan that lost a limit would allow more.
     let limits: Vec<Option<Limit>> = limits.iter().map(|inner| limit(entry, inner, problems)).collect();
     let limits = limits.into_iter().collect::<Option<Vec<Limit>>>()?;
-    Plan::new(entry.name.parse().ok()?, limits, reader.integer("concurrency")).ok()
+    let quotas = usage::quotas(entry, reader, problems)?;
+    let plan = Plan::new(entry.name.parse().ok()?, limits, reader.integer("concurrency")).ok()?;
+    Some(Plan { quotas, billed: usage::billed(reader), ..plan })
 }
 
 fn limit(plan: &Entry<'_>, entry: &Entry<'_>, problems: &mut Problems) -> Option<Limit> {

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::sections::Names;
+use super::usage;
 use crate::config::fields::ROUTE;
 use crate::config::node::Entry;
 use crate::config::problem::{Mark, Problems, named};
@@ -50,6 +51,7 @@ fn route(
         cost: reader.integer("cost")?,
         strip_prefix: reader.switch("strip_prefix")?,
         max_body_bytes: reader.size("max_body_bytes"),
+        billed: usage::billed(reader),
     })
 }
 

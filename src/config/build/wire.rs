@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use zeroize::Zeroizing;
 
-use super::Outside;
+use super::{Outside, usage};
 use crate::catalog::{ClientTimeouts, Credentials, FloodGuard, Identity, LimitHeaders, Wire};
 use crate::config::fields::{CREDENTIALS, FLOOD_GUARD, HASHING, HEADERS, IDENTITY, PATHS};
 use crate::config::node::Value;
@@ -43,6 +43,7 @@ pub(super) fn wire(root: Reader<'_>, hasher: Option<Hasher>, problems: &mut Prob
         allow_underscores: root.object("headers", HEADERS).switch("allow_underscores")?,
         via: root.switch("via")?,
         ends_revoked: root.text("on_revocation")? == "end",
+        metering: usage::metering(root)?,
         flood_guard: flood_guard(root),
     })
 }
