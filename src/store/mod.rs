@@ -8,8 +8,10 @@ mod audit;
 mod change;
 mod decide;
 mod error;
+mod file;
 mod memory;
 mod record;
+mod schema;
 mod sqlite;
 
 use crate::key::{Digest, KeyId, TokenId};

@@ -1,9 +1,8 @@
 //! The store in an SQLite file: one writer, any number of readers.
 //!
-//! `file` opens it and keeps other processes out, `schema` has the tables, `writer` the one thread that writes, `read` and
+//! The files are `store::file`'s matter; `schema` has the tables, `writer` the one thread that writes, `read` and
 //! `row` what the readers do, `offline` what can be done to a file without being its owner.
 
-mod file;
 mod offline;
 mod read;
 mod row;
@@ -23,11 +22,13 @@ use super::audit::{AuditRow, Verdict};
 use super::change::{Commit, Event, Replay};
 use super::decide::View;
 use super::error::{CommitError, OpenError, StoreError};
+use super::file;
 use super::record::{Filter, Record, Revision, StoredKey, Token};
 use crate::key::{Digest, KeyId, TokenId};
 use crate::time::Timestamp;
 
 use read::Tables;
+use schema::SCHEMA;
 use write::Head;
 use writer::{Work, Writer};
 
@@ -48,7 +49,7 @@ impl SqliteStore {
     ///
     /// A file that is damaged, foreign or newer is refused and left as it is.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let (lock, connection) = file::open(path)?;
+        let (lock, connection) = file::open(path, &SCHEMA)?;
         let head = Head::read(&connection).map_err(|error| file::damaged(path, error.to_string()))?;
         let writer = Writer::start(connection, head).map_err(|error| file::io_error(path, error))?;
         Ok(Self { path: path.to_owned(), readers: Mutex::default(), writer, _lock: lock })

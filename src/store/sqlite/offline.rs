@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::file::{self, beside, create_private, io_error, rename_durably, sqlite_error};
 use super::read::Tables;
-use super::schema;
+use super::schema::SCHEMA;
 use crate::key::State;
 use crate::store::audit::{AuditRow, Verdict};
+use crate::store::file::{self, beside, create_private, io_error, rename_durably, sqlite_error};
 use crate::store::record::Revision;
+use crate::store::schema::Schema;
 use crate::store::{OpenError, StoreError};
 
 /// What a thorough check found.
@@ -52,7 +53,7 @@ impl Checked {
 ///
 /// An error means that the file could not be looked into at all.
 pub fn check(path: &Path) -> Result<Checked, OpenError> {
-    let mut connection = file::open_to_read(path)?;
+    let mut connection = file::open_to_read(path, &SCHEMA)?;
     let transaction = connection.transaction().map_err(|error| sqlite_error(path, error))?;
     let tables = Tables(&transaction);
     let mut faults = Vec::new();
@@ -66,12 +67,12 @@ pub fn check(path: &Path) -> Result<Checked, OpenError> {
 
 /// What a store has in it.
 pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
-    let mut connection = file::open_to_read(path)?;
+    let mut connection = file::open_to_read(path, &SCHEMA)?;
     let transaction = connection.transaction().map_err(|error| sqlite_error(path, error))?;
     let tables = Tables(&transaction);
     let (revision, chain) = tables.head()?;
     Ok(Inspected {
-        schema: schema::version(&transaction).map_err(|error| sqlite_error(path, error))?,
+        schema: Schema::seen(&transaction).map_err(|error| sqlite_error(path, error))?,
         revision,
         keys: tables.key_counts()?,
         tokens: tables.tokens()?.len(),
@@ -84,7 +85,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
 ///
 /// The copy is whole, on disk and readable by its owner alone before it has its name. It is a single file.
 pub fn backup(path: &Path, to: &Path) -> Result<(), OpenError> {
-    let from = file::open_to_read(path)?;
+    let from = file::open_to_read(path, &SCHEMA)?;
     // Holds the name, so that nobody else's file is overwritten in the end.
     create_private(to)?;
     let copied = copy(&from, &beside(to, ".partial")).and_then(|partial| rename_durably(&partial, to));

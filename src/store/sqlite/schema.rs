@@ -1,18 +1,10 @@
-//! The tables, their versions, and the way from one version to the next.
-//!
-//! A version is the number of steps that a file has seen, kept in `PRAGMA user_version`. A step that was released is never
-//! edited; changes are new steps at the end of [`STEPS`].
+//! The tables of keys, admin tokens and the audit log.
 
-use rusqlite::{Connection, TransactionBehavior};
+use crate::store::schema::Schema;
 
-/// Marks an SQLite file as ours: `kgat`.
-pub(super) const APPLICATION_ID: i32 = 0x6b67_6174;
-
-/// The version that this program works with.
-pub(super) const VERSION: i64 = STEPS.len() as i64;
-
-/// The steps from an empty file to [`VERSION`], each in a transaction of its own.
-const STEPS: [&str; 1] = [FIRST];
+/// Marked `kgat`.
+pub(super) const SCHEMA: Schema =
+    Schema { application_id: 0x6b67_6174, steps: &[FIRST], vital: &["keys", "secrets", "tokens", "head"] };
 
 /// Instants are milliseconds since 1970. A revision touches one record, so the records are the log of changes too.
 const FIRST: &str = "
@@ -96,21 +88,3 @@ CREATE TABLE head (
 ) STRICT;
 INSERT INTO head VALUES (1, 0, 0, zeroblob(32));
 ";
-
-/// Takes a file of ours, or an empty one, through the steps that it has not seen.
-pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
-    let seen = version(connection)?;
-    for (number, step) in (1..).zip(STEPS).skip_while(|(number, _)| *number <= seen) {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", number)?;
-        transaction.commit()?;
-    }
-    Ok(())
-}
-
-/// The version of a file.
-pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
-}

@@ -159,7 +159,8 @@ const GROUP: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sqlite::file;
+    use crate::store::file;
+    use crate::store::sqlite::schema::SCHEMA;
     use crate::store::tests::{create, revoke};
 
     fn jobs(work: impl IntoIterator<Item = Vec<Commit>>) -> Vec<Job> {
@@ -168,7 +169,7 @@ mod tests {
     }
 
     fn scribe(folder: &tempfile::TempDir) -> Scribe {
-        let (_lock, connection) = file::open(&folder.path().join("store.db")).unwrap();
+        let (_lock, connection) = file::open(&folder.path().join("store.db"), &SCHEMA).unwrap();
         let head = Head::read(&connection).unwrap();
         Scribe { connection, head, newest: Arc::default() }
     }

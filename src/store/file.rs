@@ -1,4 +1,6 @@
-//! The files of a store: made with the right modes, locked for one process, opened only when sound.
+//! The files of a store in SQLite: made with the right modes, locked for one process, opened only when sound.
+//!
+//! Which store it is, its [`Schema`] says. Called by the stores for keys (`sqlite`) and for usage (`usage`).
 //!
 //! Beside the store itself lie `-wal` and `-shm` (SQLite's) and `.lock` (ours). No code may open the store's file other
 //! than through SQLite while a connection is open: closing any descriptor of it drops SQLite's POSIX locks.
@@ -14,32 +16,32 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use super::schema;
-use crate::store::OpenError;
+use super::OpenError;
+use super::schema::Schema;
 
 /// Opens the store for writing, makes it if there is none. The lock is given back when the file is dropped.
-pub(super) fn open(path: &Path) -> Result<(File, Connection), OpenError> {
+pub(super) fn open(path: &Path, schema: &Schema) -> Result<(File, Connection), OpenError> {
     check_library()?;
     let folder = folder_of(path);
     create_folder(folder)?;
     let lock = lock(&beside(path, ".lock"))?;
     if !path.try_exists().map_err(|error| io_error(path, error))? {
-        create(path)?;
+        create(path, schema)?;
     }
     make_private(path).map_err(|error| io_error(path, error))?;
-    let mut connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    check_pages(path)?;
-    prepare(&mut connection).map_err(|error| sqlite_error(path, error))?;
+    let mut connection = connect(path, schema, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    check_pages(path, schema)?;
+    prepare(&mut connection, schema).map_err(|error| sqlite_error(path, error))?;
     Ok((lock, connection))
 }
 
 /// Opens the store for reading, whether another process has it or not.
-pub(super) fn open_to_read(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn open_to_read(path: &Path, schema: &Schema) -> Result<Connection, OpenError> {
     check_library()?;
     if !path.try_exists().map_err(|error| io_error(path, error))? {
         return Err(OpenError::Missing(path.to_owned()));
     }
-    connect(path, OpenFlags::SQLITE_OPEN_READ_ONLY)
+    connect(path, schema, OpenFlags::SQLITE_OPEN_READ_ONLY)
 }
 
 /// Another connection to a store that this process has open.
@@ -115,7 +117,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
 }
 
 /// Makes an empty store under another name first, so that a file under this name is always a whole one.
-fn create(path: &Path) -> Result<(), OpenError> {
+fn create(path: &Path, schema: &Schema) -> Result<(), OpenError> {
     let log = beside(path, "-wal");
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         return Err(OpenError::LogAlone { path: path.to_owned(), log });
@@ -125,13 +127,13 @@ fn create(path: &Path) -> Result<(), OpenError> {
     let _ = fs::remove_file(&new);
     create_private(&new)?;
     let mut connection = Connection::open(&new).map_err(|error| sqlite_error(&new, error))?;
-    schema::migrate(&mut connection).map_err(|error| sqlite_error(&new, error))?;
+    schema.migrate(&mut connection).map_err(|error| sqlite_error(&new, error))?;
     connection.close().map_err(|(_, error)| sqlite_error(&new, error))?;
     rename_durably(&new, path)
 }
 
 /// Opens a file that must be a sound store of a version that we know. Changes nothing in it.
-fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
+fn connect(path: &Path, schema: &Schema, access: OpenFlags) -> Result<Connection, OpenError> {
     let flags = access | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|error| sqlite_error(path, error))?;
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
@@ -143,12 +145,12 @@ fn connect(path: &Path, access: OpenFlags) -> Result<Connection, OpenError> {
     if is_cut_short(path).map_err(|error| io_error(path, error))? {
         return Err(damaged(path, "its end is cut off".to_owned()));
     }
-    if pragma("application_id").map_err(sqlite_error)? != i64::from(schema::APPLICATION_ID) {
+    if pragma("application_id").map_err(sqlite_error)? != i64::from(schema.application_id) {
         return Err(OpenError::Foreign(path.to_owned()));
     }
-    let found = schema::version(&connection).map_err(sqlite_error)?;
-    if found > schema::VERSION {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION });
+    let found = Schema::seen(&connection).map_err(sqlite_error)?;
+    if found > schema.version() {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known: schema.version() });
     }
     Ok(connection)
 }
@@ -159,13 +161,13 @@ fn is_cut_short(path: &Path) -> io::Result<bool> {
     Ok(!has_log && !fs::metadata(path)?.len().is_multiple_of(PAGE_BYTES))
 }
 
-/// Checks the pages of all that the gateway decides by. The audit log is most of the file, and is left to a thorough check.
-fn check_pages(path: &Path) -> Result<(), OpenError> {
+/// Checks the pages of what the gateway decides by. The rest is most of the file, and is left to a thorough check.
+fn check_pages(path: &Path, schema: &Schema) -> Result<(), OpenError> {
     let check = |table: &'static str| {
         move || reader(path)?.query_row(&format!("PRAGMA quick_check({table})"), [], |row| row.get::<_, String>(0))
     };
     let found = thread::scope(|scope| {
-        let checks = ["keys", "secrets", "tokens", "head"].map(|table| scope.spawn(check(table)));
+        let checks: Vec<_> = schema.vital.iter().map(|table| scope.spawn(check(table))).collect();
         checks.into_iter().map(|check| check.join().expect("a query does not panic")).collect::<Result<Vec<_>, _>>()
     });
     match found.map_err(|error| sqlite_error(path, error))?.into_iter().find(|line| line != "ok") {
@@ -175,7 +177,7 @@ fn check_pages(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Makes the connection the writer's: nothing is acknowledged before it is on disk.
-fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
+fn prepare(connection: &mut Connection, schema: &Schema) -> rusqlite::Result<()> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -185,7 +187,7 @@ fn prepare(connection: &mut Connection) -> rusqlite::Result<()> {
     // Plans do not depend on values, or each statement would be made anew each time: the library has STAT4.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    schema::migrate(connection)
+    schema.migrate(connection)
 }
 
 pub(super) fn damaged(path: &Path, what: String) -> OpenError {
