@@ -3,6 +3,8 @@
 //! `commit` answers when the change is on disk. All calls block, so async callers give them a thread. Called by `catalog`'s
 //! follower (what is in force), by `admin` and by `cli`; never on the way of a request. SQLite keeps it in one file;
 //! [`MemoryStore`] keeps nothing and is for tests. `decide` holds the rules for both.
+//!
+//! Usage has a file and a store of its own, [`UsageStore`], so that sealing it never delays a change of keys.
 
 mod audit;
 mod change;
@@ -13,6 +15,7 @@ mod memory;
 mod record;
 mod schema;
 mod sqlite;
+mod usage;
 
 use crate::key::{Digest, KeyId, TokenId};
 use crate::time::Timestamp;
@@ -23,6 +26,10 @@ pub use error::{CommitError, OpenError, Refusal, StoreError};
 pub use memory::MemoryStore;
 pub use record::{Filter, Record, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
 pub use sqlite::{Checked, Inspected, SqliteStore, backup, check, inspect};
+pub use usage::{
+    CursorError, Dimension, Folded, QuotaUse, Retention, Sealed, Snapshot, Step, UsageCursor, UsageQuery, UsageReport,
+    UsageRow, UsageStore, Used,
+};
 
 /// Keys, admin tokens and the audit log.
 ///

@@ -1,0 +1,143 @@
+//! Usage that is sealed: buckets by minute, hour and day, what quotas were charged with, and the queues to the sinks.
+//!
+//! A file of its own, with one writer and any number of readers. `seal` takes over what the ledger counted; when it
+//! returns, that is on disk and the ledger may let go of it. `fold` makes the old small. Reading is done in a [`Snapshot`].
+//! All calls block. Called by `app`, and by `sink` through [`crate::meter::Outbox`].
+
+mod calendar;
+mod fold;
+mod names;
+mod query;
+mod read;
+mod report;
+mod retention;
+mod schema;
+mod seal;
+mod snapshot;
+mod used;
+
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use super::error::{OpenError, StoreError};
+use super::file;
+use crate::meter::ledger::{Cell, Minute};
+use crate::time::Timestamp;
+
+use schema::SCHEMA;
+use seal::Draft;
+
+pub use query::{CursorError, Dimension, UsageCursor, UsageQuery, UsageReport, UsageRow};
+pub use read::Step;
+pub use retention::{Folded, Retention};
+pub use seal::Sealed;
+pub use snapshot::{QuotaUse, Snapshot};
+pub use used::Used;
+
+/// Usage in a file, held by this process alone.
+pub struct UsageStore {
+    path: PathBuf,
+    /// Idle connections. Dropped before the writer, so that this one is the last and clears the write-ahead log away.
+    readers: Mutex<Vec<Connection>>,
+    writer: Mutex<Connection>,
+    /// Let go last.
+    _lock: File,
+}
+
+impl UsageStore {
+    /// Opens the store at `path`, or makes an empty one if there is nothing; the folder, too.
+    ///
+    /// # Errors
+    /// A file that is damaged, foreign or newer is refused and left as it is.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let (lock, connection) = file::open(path, &SCHEMA)?;
+        read::Marks::read(&connection).map_err(|error| file::damaged(path, error.to_string()))?;
+        Ok(Self { path: path.to_owned(), readers: Mutex::default(), writer: Mutex::new(connection), _lock: lock })
+    }
+
+    /// Makes buckets of the cells, for good. To be given all cells of a process up to `until` that it has not released; later
+    /// ones are left out. `doubtful` are the minutes in which the clock was set.
+    ///
+    /// What of a process is sealed up to a minute stays as it is: its cells are left out if they come again. So what was
+    /// sealed twice, because somebody died before the ledger let go of it, counts once. What a process left that will never
+    /// count again is sealed up to [`Minute::from_unix`] of the greatest number.
+    ///
+    /// # Errors
+    /// Nothing was sealed. It may work later, when the disk has space.
+    pub fn seal(
+        &self,
+        cells: impl Iterator<Item = Cell>,
+        until: Minute,
+        doubtful: impl Fn(Minute) -> bool,
+    ) -> Result<Sealed, StoreError> {
+        self.write(|transaction| {
+            let mut draft = Draft::new(transaction, until)?;
+            draft.take(cells)?;
+            draft.write(doubtful)
+        })
+    }
+
+    /// Folds what is over into hours and days, and deletes what is older than it is to be kept. To be called each minute or so.
+    ///
+    /// It is done in pieces, and sealing waits for one of them at most. What has been done stays if it fails half way.
+    ///
+    /// # Errors
+    /// The disk is full or broken; it is gone on with at the next call.
+    pub fn fold(&self, now: Timestamp, retention: &Retention) -> Result<Folded, StoreError> {
+        let mut folded = Folded::default();
+        let over = calendar::minute(now).saturating_sub(GRACE_MINUTES);
+        for step in Step::FOLDED {
+            while self.write(|transaction| fold::fold_next(transaction, step, over))? {
+                folded.spans += 1;
+            }
+        }
+        while self.write(|transaction| retention::delete_some(transaction, now, retention, &mut folded))? {}
+        Ok(folded)
+    }
+
+    /// One state of the store, while sealing goes on.
+    ///
+    /// Who wants what is not sealed to be reported too reads those cells *before*: what is sealed in between is then in the
+    /// snapshot, and left out of the cells.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot<'_>, StoreError> {
+        let idle = self.readers().pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => file::reader(&self.path)?,
+        };
+        Snapshot::of(self, connection)
+    }
+
+    /// Does something in one transaction: on disk when it returns, or not done at all.
+    fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        // Whoever panicked has rolled back.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let outcome = work(&transaction)?;
+        transaction.commit()?;
+        Ok(outcome)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for UsageStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UsageStore").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// A minute is sealed some time after its end; what comes even later is added to what was folded, at more cost.
+const GRACE_MINUTES: u32 = 5;
+
+#[cfg(test)]
+mod tests;
