@@ -137,10 +137,9 @@ fn gateway(backend: SocketAddr, folder: &Path) -> Gateway {
     let options_of_ledger = LedgerOptions { folder: folder.to_owned(), ..LedgerOptions::default() };
     let now = time::now();
     let mut keeper = Keeper::open(options_of_ledger, time::wall(now), now).unwrap();
-    let metering = Metering { keeper: Some(&mut keeper), quotas: Arc::default() };
-    let gateway = start(&options, catalog(backend), &metrics, &log, metering).unwrap();
+    let metering = Metering { books: vec![keeper.book().unwrap()], quotas: Arc::default() };
     keeper.prepare().unwrap();
-    gateway
+    start(&options, catalog(backend), &metrics, &log, metering).unwrap()
 }
 
 /// The kernel's number of the gateway's only data thread, as soon as it runs.

@@ -17,9 +17,10 @@ use super::body;
 use super::door::blocking;
 use super::keys::document;
 use super::problem::Problem;
-use super::values::Faults;
+use super::values::{Faults, shown};
 use super::wire::SecretText;
 use crate::key::{Digest, KeyId, Secret};
+use crate::time::Timestamp;
 
 /// A request that is not sent.
 #[derive(Debug)]
@@ -70,6 +71,8 @@ pub struct Explanation {
     pub plan: Option<String>,
     /// Its limits.
     pub limits: Vec<LimitLeft>,
+    /// Its quotas.
+    pub quotas: Vec<QuotaLeft>,
 }
 
 /// What is left of a limit.
@@ -87,6 +90,25 @@ pub struct LimitLeft {
     pub remaining: u64,
     /// When the next is admitted; 0: now.
     pub retry_after_seconds: f64,
+}
+
+/// What is left of a quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaLeft {
+    /// What it is called.
+    pub name: String,
+    /// `day` or `month`.
+    pub period: String,
+    /// Requests per period, without what the key has extra.
+    pub requests: u64,
+    /// What the key has extra.
+    pub extra: u64,
+    /// What is used of both.
+    pub used: u64,
+    /// What is left of both.
+    pub remaining: u64,
+    /// When the next period begins.
+    pub resets: Timestamp,
 }
 
 /// A request to be explained: with a secret, a key's id, or neither.
@@ -130,17 +152,34 @@ pub(super) struct Explained {
     #[schema(required = true)]
     plan: Option<String>,
     limits: Vec<ExplainedLimit>,
+    quotas: Vec<ExplainedQuota>,
 }
 
 /// A limit of the key, and what is left of it.
 #[derive(Serialize, ToSchema)]
-struct ExplainedLimit {
+pub(super) struct ExplainedLimit {
     name: String,
     requests: u64,
     per_seconds: f64,
     burst: u64,
     remaining: u64,
     retry_after_seconds: f64,
+}
+
+/// A quota of the key, and what is left of it.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ExplainedQuota {
+    name: String,
+    #[schema(pattern = "^(day|month)$")]
+    period: String,
+    requests: u64,
+    /// What the key has beyond that.
+    extra: u64,
+    used: u64,
+    remaining: u64,
+    /// When the next period begins.
+    #[schema(format = DateTime)]
+    resets: String,
 }
 
 /// Explain a request.
@@ -203,16 +242,23 @@ fn credential(
 /// The digest that leads to a key.
 fn digest(api: &Api, id: &KeyId) -> Result<Option<Digest>, Problem> {
     let Some(found) = api.look_up(id)? else { return Ok(None) };
-    let of_file = found.file.and_then(|file| file.digests.first().copied());
-    let of_store = || found.stored.and_then(|(_, stored)| stored.secrets.first().map(|secret| secret.digest.digest));
-    Ok(of_file.or_else(of_store))
+    Ok(found.digest())
 }
 
 impl From<Explanation> for Explained {
     fn from(explanation: Explanation) -> Self {
-        let Explanation { outcome, status, detail, route, upstream, path, key, owner, plan, limits } = explanation;
+        let Explanation { outcome, status, detail, route, upstream, path, key, owner, plan, limits, quotas } =
+            explanation;
         let limits = limits.into_iter().map(ExplainedLimit::from).collect();
-        Self { outcome, status, detail, route, upstream, path, key, owner, plan, limits }
+        let quotas = quotas.into_iter().map(ExplainedQuota::from).collect();
+        Self { outcome, status, detail, route, upstream, path, key, owner, plan, limits, quotas }
+    }
+}
+
+impl From<QuotaLeft> for ExplainedQuota {
+    fn from(left: QuotaLeft) -> Self {
+        let QuotaLeft { name, period, requests, extra, used, remaining, resets } = left;
+        Self { name, period, requests, extra, used, remaining, resets: shown(resets) }
     }
 }
 

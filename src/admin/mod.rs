@@ -4,6 +4,7 @@
 //! it), then one handler: read the body, check it into domain types, commit, answer. What an answer shows is read from the
 //! store and the file together (`sources`). Built by `app`, which also calls [`provision`] at the start.
 
+mod allowance;
 mod audit;
 mod auth;
 mod batch;
@@ -25,6 +26,7 @@ mod rules;
 mod settings;
 mod sources;
 mod tokens;
+mod usage;
 mod values;
 mod verify;
 mod wire;
@@ -42,13 +44,17 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::catalog::{FileKey, Follower};
+use crate::key::Digest;
 use crate::operations::{self, Bounds, Door};
+
+use crate::store::{StoreError, UsageQuery, UsageReport};
 
 use auth::Logins;
 use changes::Changes;
 use places::Places;
 
-pub use explain::{Credential, Explanation, LimitLeft, Question};
+pub use allowance::Allowance;
+pub use explain::{Credential, Explanation, LimitLeft, Question, QuotaLeft};
 pub use provision::{Outcome, ProvisionError, Provisioned, provision};
 
 /// Where the admin listener is, and what its clients may ask for.
@@ -86,6 +92,9 @@ pub struct Limits {
 /// A request to load the file again: answered with the generation that is in force then, or with every problem.
 pub type Reload = oneshot::Sender<Result<u64, Vec<String>>>;
 
+/// Reads usage.
+pub type ReadUsage = dyn Fn(&UsageQuery) -> Result<UsageReport, StoreError> + Send + Sync;
+
 /// What the admin API works on.
 pub struct Parts {
     /// Keys and tokens: what is durable and in force.
@@ -94,6 +103,10 @@ pub struct Parts {
     pub file_keys: Arc<ArcSwap<Vec<FileKey>>>,
     /// What the data plane would do with a request.
     pub explain: Arc<dyn Fn(&Question) -> Explanation + Send + Sync>,
+    /// What the limits and quotas of the key with this digest have left.
+    pub allowance: Arc<dyn Fn(&Digest) -> Allowance + Send + Sync>,
+    /// Usage; none: it is not kept. Blocks.
+    pub usage: Option<Arc<ReadUsage>>,
     /// Has the file loaded again.
     pub reload: mpsc::Sender<Reload>,
     /// The problems of the file as it is on disk; blocks.

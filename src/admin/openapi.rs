@@ -18,7 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Code, Problem, ProblemBody};
-use super::{Api, audit, batch, door, explain, keys, roles, rules, settings, tokens, verify, wire};
+use super::{Api, allowance, audit, batch, door, explain, keys, roles, rules, settings, tokens, usage, verify, wire};
 
 /// What stands above the calls.
 #[derive(OpenApi)]
@@ -31,6 +31,7 @@ use super::{Api, audit, batch, door, explain, keys, roles, rules, settings, toke
     components(schemas(ProblemBody, wire::ScopeText)),
     tags(
         (name = "keys", description = "Keys of clients"),
+        (name = "usage", description = "What keys have used"),
         (name = "tokens", description = "Tokens for this API"),
         (name = "gateway", description = "The gateway: its rules, its state, its audit log")
     ),
@@ -56,6 +57,8 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(keys::disable))
         .routes(routes!(keys::enable))
         .routes(routes!(keys::rotate))
+        .routes(routes!(allowance::allowance))
+        .routes(routes!(usage::usage))
         .routes(routes!(batch::batch))
         .routes(routes!(verify::verify))
         .routes(routes!(explain::explain))

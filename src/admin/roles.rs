@@ -23,7 +23,7 @@ pub(super) enum Grant {
 type Row = (&'static str, &'static str, [Grant; 3]);
 
 /// Every call that needs a token. A GET stands for HEAD too.
-pub(super) const TABLE: [Row; 23] = [
+pub(super) const TABLE: [Row; 25] = [
     //                                        operator viewer owner
     ("POST", "/v1/keys", [All, No, Own]),
     ("GET", "/v1/keys", [All, All, Own]),
@@ -34,6 +34,8 @@ pub(super) const TABLE: [Row; 23] = [
     ("POST", "/v1/keys/{id}/disable", [All, No, Own]),
     ("POST", "/v1/keys/{id}/enable", [All, No, Own]),
     ("POST", "/v1/keys/{id}/rotate", [All, No, Own]),
+    ("GET", "/v1/keys/{id}/allowance", [All, All, Own]),
+    ("GET", "/v1/usage", [All, All, Own]),
     ("POST", "/v1/keys:batch", [All, No, No]),
     ("POST", "/v1/keys/verify", [All, All, Own]),
     ("POST", "/v1/explain", [All, All, No]),

@@ -136,6 +136,13 @@ impl Api {
 }
 
 impl Found {
+    /// The digest of its newest secret.
+    pub(super) fn digest(&self) -> Option<Digest> {
+        let of_file = self.file.as_ref().and_then(|file| file.digests.first().copied());
+        let of_store = || Some(self.stored.as_ref()?.1.secrets.first()?.digest.digest);
+        of_file.or_else(of_store)
+    }
+
     /// The key under this id: that of the file if it has one.
     pub(super) fn key(&self) -> &Key {
         let stored = self.stored.as_ref().map(|(_, stored)| &stored.key);

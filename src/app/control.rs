@@ -14,7 +14,9 @@ use super::health::Told;
 use super::keeping::{self, RevokedUses};
 use super::logging::LogThread;
 use super::management::{self, FileKeys};
+use super::metering::{self, Metering};
 use super::reload::{self, InForce, Prepared, Refused, Stage};
+use super::resolving;
 use super::signals::{HANGUP, Signals};
 use crate::admin;
 use crate::catalog::{Catalog, Follower};
@@ -24,7 +26,7 @@ use crate::operations::{self, Addresses, State, echo};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log;
-use crate::{time, upstream};
+use crate::time;
 
 /// What runs beside the gateway in the same process.
 #[derive(Debug, Default)]
@@ -57,6 +59,7 @@ struct Control {
     config: PathBuf,
     stage: Stage,
     gateway: Option<Gateway>,
+    metering: Option<Metering>,
     log_thread: LogThread,
     watcher: Watcher,
     in_force: InForce,
@@ -83,7 +86,8 @@ impl Control {
         let prepared = reload::prepare(config, &catalog, &state).map_err(|refused| first_refusal(&refused))?;
         let data_dir = prepared.in_force.data_dir.as_deref();
         let follower = data_dir.map(|folder| keeping::open(folder, &catalog)).transpose()?;
-        tell_live(&state, &catalog, follower.as_ref());
+        let metering = data_dir.map(|folder| metering::open(folder, &prepared.in_force.usage)).transpose()?;
+        tell_live(&state, &catalog, follower.as_ref(), metering.as_ref());
         let file_keys = prepared.in_force.admin.as_ref().map(|_| FileKeys::default());
         let stage = Stage { catalog: Arc::clone(&catalog), follower, file_keys, state: Arc::clone(&state) };
         let in_force = reload::apply(prepared, &stage);
@@ -99,16 +103,18 @@ impl Control {
             tasks.spawn(async { ("operations listener", served.await) });
         }
         let reloads = match &in_force.admin {
-            Some(admin) => start_admin(config, admin, &stage, &mut addresses, &mut tasks, stopped.clone()).await?,
+            Some(admin) => {
+                let with = (&stage, metering.as_ref());
+                start_admin(config, admin, with, &mut addresses, &mut tasks, stopped.clone()).await?
+            }
             None => mpsc::channel(1).1,
         };
         start_companion(companion, &mut tasks, stopped.clone())?;
-        resolve_once(&catalog).await;
-        let gateway =
-            gateway::start(&in_force.gateway, Arc::clone(&catalog), &metrics, &log, gateway::Metering::default())?;
+        resolving::resolve_once(&catalog).await;
+        let gateway = start_gateway(&in_force, &catalog, (&metrics, &log), metering.as_ref())?;
         addresses.listeners = gateway.addresses().to_vec();
         let resolve_now = Arc::new(Notify::new());
-        tasks.spawn(resolve(Arc::clone(&catalog), Arc::clone(&resolve_now), stopped));
+        tasks.spawn(resolving::resolve(Arc::clone(&catalog), Arc::clone(&resolve_now), until(stopped)));
         doubts.extend(watcher.follow(&in_force.files));
         doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
         state.listening(addresses.clone());
@@ -119,6 +125,7 @@ impl Control {
             config: config.to_owned(),
             stage,
             gateway: Some(gateway),
+            metering,
             log_thread,
             watcher,
             in_force,
@@ -196,6 +203,7 @@ impl Control {
     fn tend_store(&mut self) {
         let (Some(gateway), Some(follower)) = (&self.gateway, &self.stage.follower) else { return };
         self.revoked_uses.note(gateway.revoked_uses(), time::now());
+        gateway.crossings().for_each(|crossing| keeping::tell(&crossing));
         if follower.is_behind() {
             self.keep(keeping::catch_up);
         } else if self.keeping.is_empty() && self.revoked_uses.are_waiting() {
@@ -241,6 +249,9 @@ impl Control {
         if self.log_thread.has_failed() {
             bail!("the log thread has ended");
         }
+        if self.metering.as_ref().is_some_and(Metering::has_failed) {
+            bail!("a thread that keeps usage has ended");
+        }
         Ok(())
     }
 
@@ -256,6 +267,9 @@ impl Control {
         while self.keeping.join_next().await.is_some() {}
         self.keep(keeping::note_uses);
         while self.keeping.join_next().await.is_some() {}
+        if let Some(metering) = self.metering.take() {
+            let _ = spawn_blocking(|| metering.stop()).await;
+        }
         // Without receivers everything has ended already.
         let _ = self.stop.send(true);
         while let Ok(Some(_)) = tokio::time::timeout(STOP_TIMEOUT, self.tasks.join_next()).await {}
@@ -298,7 +312,7 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 async fn start_admin(
     config: &Path,
     options: &config::Admin,
-    stage: &Stage,
+    (stage, metering): (&Stage, Option<&Metering>),
     addresses: &mut Addresses,
     tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
     stopped: watch::Receiver<bool>,
@@ -309,11 +323,23 @@ async fn start_admin(
     management::provision(follower, &options.token_files)?;
     let listener = listen(options.address).await.context("admin")?;
     addresses.admin = listener.local_addr().ok();
-    let (parts, reloads) = management::parts(config, follower, file_keys, &stage.state);
+    let (parts, reloads) = management::parts(config, follower, file_keys, &stage.state, metering);
     let limits = parts.limits;
     let served = admin::serve(listener, admin::router(parts), limits, until(stopped));
     tasks.spawn(async { ("admin listener", served.await) });
     Ok(reloads)
+}
+
+/// Starts the data threads, each with a book to count usage in if that is kept.
+fn start_gateway(
+    in_force: &InForce,
+    catalog: &Arc<Catalog>,
+    (metrics, log): (&Metrics, &Arc<AccessLog>),
+    metering: Option<&Metering>,
+) -> anyhow::Result<Gateway> {
+    let options = &in_force.gateway;
+    let with = metering.map(|metering| metering.books(options.thread_count())).transpose()?.unwrap_or_default();
+    Ok(gateway::start(options, Arc::clone(catalog), metrics, log, with)?)
 }
 
 fn start_companion(
@@ -327,36 +353,6 @@ fn start_companion(
         tasks.spawn(async { ("echo upstream", served.await) });
     }
     Ok(())
-}
-
-/// Looks the host names of all upstreams up before the first request comes, within a while.
-async fn resolve_once(catalog: &Catalog) {
-    let rules = catalog.rules();
-    for upstream in rules.upstreams.iter().filter(|upstream| upstream.needs_resolving()) {
-        match tokio::time::timeout(RESOLVE_TIMEOUT, upstream.resolve()).await {
-            Ok(errors) => errors.iter().for_each(|(target, error)| report_unresolved(upstream, target, error)),
-            Err(_) => log::warn("looking up the targets takes long", &[("upstream", &upstream.options().name)]),
-        }
-    }
-}
-
-async fn resolve(
-    catalog: Arc<Catalog>,
-    now: Arc<Notify>,
-    stopped: watch::Receiver<bool>,
-) -> (&'static str, std::io::Result<()>) {
-    tokio::select! {
-        () = upstream::resolve_forever(|| catalog.rules().upstreams.clone(), &now, report_unresolved) => {}
-        () = until(stopped) => {}
-    }
-    ("resolver", Ok(()))
-}
-
-fn report_unresolved(upstream: &upstream::Upstream, target: &str, error: &std::io::Error) {
-    log::warn(
-        "a target cannot be looked up",
-        &[("upstream", &upstream.options().name), ("target", &target), ("error", error)],
-    );
 }
 
 fn announce(addresses: &Addresses, (threads, max_connections): (usize, usize)) {
@@ -375,9 +371,10 @@ fn announce(addresses: &Addresses, (threads, max_connections): (usize, usize)) {
     );
 }
 
-fn tell_live(state: &State, catalog: &Arc<Catalog>, follower: Option<&Arc<Follower>>) {
+fn tell_live(state: &State, catalog: &Arc<Catalog>, follower: Option<&Arc<Follower>>, metering: Option<&Metering>) {
     let (catalog, follower) = (Arc::clone(catalog), follower.cloned());
-    state.ask(move || keeping::live(&catalog, follower.as_deref()));
+    let works = metering.map(Metering::works).cloned();
+    state.ask(move || keeping::live(&catalog, follower.as_deref(), works.as_deref()));
 }
 
 async fn until(mut stopped: watch::Receiver<bool>) {
@@ -393,8 +390,6 @@ fn premature_end(ended: Result<(&'static str, std::io::Result<()>), tokio::task:
     }
 }
 
-/// How long a start waits for one upstream's names.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is noted in the store which keys were used.
 const NOTE_USES_EVERY: Duration = Duration::from_secs(30);
 /// How long each remaining task may take to end.

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::metering::Works;
 use crate::catalog::{Catalog, Follower};
-use crate::gateway::RevokedUse;
+use crate::gateway::{Crossing, RevokedUse};
 use crate::key::{KeyId, State};
 use crate::operations::Live;
 use crate::store::{Action, Actor, Event, Origin, Revision, SqliteStore};
@@ -99,6 +100,14 @@ impl RevokedUses {
     }
 }
 
+/// Tells that a key has used up a part of a quota.
+pub(super) fn tell(crossing: &Crossing) {
+    let Crossing { key, quota, percent } = crossing;
+    let fields: &[(&str, &dyn std::fmt::Display)] =
+        &[("key", key), ("quota", &quota.name), ("requests", &quota.requests), ("percent", percent)];
+    log::warn("a key has used up this part of a quota", fields);
+}
+
 /// Writes events into the audit log.
 pub(super) fn record(follower: &Follower, events: Vec<Event>) {
     for event in events {
@@ -110,7 +119,7 @@ pub(super) fn record(follower: &Follower, events: Vec<Event>) {
 }
 
 /// What is in force, for those who ask.
-pub(super) fn live(catalog: &Catalog, follower: Option<&Follower>) -> Live {
+pub(super) fn live(catalog: &Catalog, follower: Option<&Follower>, works: Option<&Works>) -> Live {
     let count = |state| catalog.keys().count(state) as u64;
     Live {
         keys: KeyCounts {
@@ -120,6 +129,7 @@ pub(super) fn live(catalog: &Catalog, follower: Option<&Follower>) -> Live {
         },
         revision: follower.map_or(0, |follower| follower.revision().0),
         changed: follower.and_then(Follower::last_change),
+        usage: works.map(Works::figures),
     }
 }
 

@@ -11,9 +11,13 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use crate::admin::{self, Credential, Explanation, Limits, Outcome, Parts, Question};
+use super::metering::Metering;
+use crate::admin::{self, Allowance, Credential, Explanation, Limits, Outcome, Parts, Question, QuotaLeft};
 use crate::catalog::{Catalog, FileKey, Follower};
+use crate::key::Digest;
+use crate::meter::Quotas;
 use crate::operations::State;
+use crate::store::UsageQuery;
 use crate::telemetry::log;
 use crate::{config, gateway, time};
 
@@ -41,13 +45,19 @@ pub(super) fn parts(
     follower: &Arc<Follower>,
     file_keys: &FileKeys,
     state: &Arc<State>,
+    metering: Option<&Metering>,
 ) -> (Parts, mpsc::Receiver<admin::Reload>) {
     let (reload, requests) = mpsc::channel(RELOADS_WAITING);
     let (catalog, config) = (Arc::clone(follower.catalog()), config.to_owned());
+    let works = metering.map(Metering::works).cloned();
+    let quotas = works.as_ref().map(|works| Arc::clone(works.quotas())).unwrap_or_default();
+    let of_key = (Arc::clone(&catalog), Arc::clone(&quotas));
     let parts = Parts {
         follower: Arc::clone(follower),
         file_keys: Arc::clone(file_keys),
-        explain: Arc::new(move |question| explain(&catalog, question)),
+        explain: Arc::new(move |question| explain(&catalog, &quotas, question)),
+        allowance: Arc::new(move |digest| allowance(&of_key.0, &of_key.1, digest)),
+        usage: works.map(|works| Arc::new(move |query: &UsageQuery| works.report(query)) as Arc<admin::ReadUsage>),
         reload,
         check: Arc::new(move || problems(&config)),
         state: Arc::clone(state),
@@ -65,7 +75,12 @@ fn problems(config: &Path) -> Vec<String> {
     problems.iter().map(ToString::to_string).collect()
 }
 
-fn explain(catalog: &Catalog, question: &Question) -> Explanation {
+fn allowance(catalog: &Catalog, quotas: &Quotas, digest: &Digest) -> Allowance {
+    let explained = told(gateway::allowance(catalog, quotas, digest, time::now()));
+    Allowance { plan: explained.plan, limits: explained.limits, quotas: explained.quotas }
+}
+
+fn explain(catalog: &Catalog, quotas: &Quotas, question: &Question) -> Explanation {
     let asked = gateway::Question {
         credential: match &question.credential {
             Credential::None => gateway::Credential::None,
@@ -77,7 +92,7 @@ fn explain(catalog: &Catalog, question: &Question) -> Explanation {
         path: &question.path,
         peer: question.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
     };
-    told(gateway::explain(catalog, &asked, time::now()))
+    told(gateway::explain(catalog, quotas, &asked, time::now()))
 }
 
 fn told(explained: gateway::Explanation) -> Explanation {
@@ -110,6 +125,20 @@ fn told(explained: gateway::Explanation) -> Explanation {
         owner: text(explained.owner),
         plan: text(explained.plan),
         limits: limits.collect(),
+        quotas: explained.quotas.into_iter().map(quota_left).collect(),
+    }
+}
+
+fn quota_left(left: gateway::QuotaLeft) -> QuotaLeft {
+    let gateway::QuotaLeft { quota, standing, resets } = left;
+    QuotaLeft {
+        name: quota.name.to_string(),
+        period: quota.period.label().to_owned(),
+        requests: quota.requests.get(),
+        extra: standing.allowed - quota.requests.get(),
+        used: standing.used,
+        remaining: standing.remaining(),
+        resets,
     }
 }
 

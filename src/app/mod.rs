@@ -7,7 +7,10 @@ mod health;
 mod keeping;
 mod logging;
 mod management;
+mod metering;
 mod reload;
+mod resolving;
 mod signals;
+mod trouble;
 
 pub use control::{Companion, ConfigRefused, serve};

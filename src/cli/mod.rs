@@ -22,6 +22,7 @@ mod table;
 mod terminal;
 mod tokens;
 mod usage;
+mod usage_report;
 mod when;
 
 use std::path::PathBuf;
@@ -60,6 +61,8 @@ enum Command {
     Tokens(tokens::Arguments),
     /// Print who changed what
     Audit(audit::Arguments),
+    /// Print what was used, the running minute included
+    Usage(usage_report::Arguments),
     /// Check, copy and look into a store's file
     #[command(subcommand)]
     Store(store::Command),
@@ -130,6 +133,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Tokens(arguments) => tokens::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Usage(arguments) => usage_report::run(&arguments),
         Command::Store(command) => store::run(&command),
         Command::Status(arguments) => status::status(&arguments),
         Command::Reload(arguments) => status::reload(&arguments),

@@ -26,6 +26,11 @@ impl While {
         &self.text
     }
 
+    /// In whole seconds.
+    pub(super) fn as_seconds(&self) -> i64 {
+        self.length.as_secs()
+    }
+
     /// Whether it is no time at all.
     pub(super) fn is_zero(&self) -> bool {
         self.length.is_zero()

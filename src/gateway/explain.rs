@@ -10,13 +10,14 @@ use super::connection::head_denial;
 use super::facts::{self, Scratch};
 use super::finish::{DENIALS, OUTCOMES};
 use super::local::Local;
-use crate::catalog::{Catalog, Found, PlanId, Record};
+use crate::catalog::{Catalog, Found, PlanId, Record, Rules};
 use crate::http1::{FieldSlots, RequestHead};
 use crate::key::{Digest, KeyId, Name};
 use crate::limit;
-use crate::policy::{Denial, Plan, Presented};
+use crate::meter::{QuotaStanding, Quotas};
+use crate::policy::{Denial, Plan, Presented, Quota};
 use crate::telemetry::Metrics;
-use crate::time::Instant;
+use crate::time::{Instant, Timestamp, wall};
 
 /// A request that nobody sends.
 #[derive(Debug)]
@@ -63,6 +64,8 @@ pub struct Explanation {
     pub plan: Option<Name>,
     /// The limits of the plan.
     pub limits: Vec<LimitLeft>,
+    /// The quotas of the plan.
+    pub quotas: Vec<QuotaLeft>,
 }
 
 /// What is left of a limit.
@@ -82,17 +85,43 @@ pub struct LimitLeft {
     pub retry_after: std::time::Duration,
 }
 
+/// What is left of a quota.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuotaLeft {
+    /// The quota.
+    pub quota: Quota,
+    /// How much the key has, and how much of it is used.
+    pub standing: QuotaStanding,
+    /// When the next period begins.
+    pub resets: Timestamp,
+}
+
+/// What a key has left of everything, found by the digest of a secret. Takes nothing.
+pub fn allowance(catalog: &Catalog, quotas: &Quotas, digest: &Digest, now: Instant) -> Explanation {
+    let mut explanation = Explanation::default();
+    let rules = catalog.rules();
+    if let Some(found) = catalog.keys().find_under(&rules, digest) {
+        explanation.tell_key(&rules, Some(&found.record));
+        let plan = rules.plan_of(&found.record).and_then(|id| Some((id, rules.plan(id)?)));
+        if let Some(plan) = plan {
+            // Whether a request would pass is not the question.
+            let _ = explanation.tell_limits(&rules, quotas, &found, plan, 1, now);
+        }
+    }
+    explanation
+}
+
 /// Explains what would become of a request under the rules and keys in force. Takes nothing from any limit.
-pub fn explain(catalog: &Catalog, question: &Question<'_>, now: Instant) -> Explanation {
+pub fn explain(catalog: &Catalog, quotas: &Quotas, question: &Question<'_>, now: Instant) -> Explanation {
     let metrics = Metrics::new(&OUTCOMES, &DENIALS);
     let local = Local::new(catalog.rules(), None, (&metrics.thread(0), None), None);
     let mut explanation = Explanation::default();
-    explanation.denial = decide(catalog, &local, question, now, &mut explanation).err();
+    explanation.denial = decide((catalog, quotas), &local, question, now, &mut explanation).err();
     explanation
 }
 
 fn decide(
-    catalog: &Catalog,
+    (catalog, quotas): (&Catalog, &Quotas),
     local: &Local,
     question: &Question<'_>,
     now: Instant,
@@ -116,15 +145,15 @@ fn decide(
     match examined {
         Err(Refusal { denial, route, record, .. }) => {
             explanation.tell_route(local, route);
-            explanation.tell_key(local, record.as_deref());
+            explanation.tell_key(&local.rules, record.as_deref());
             Err(denial)
         }
         Ok(Examined { route, key, .. }) => {
             explanation.tell_route(local, Some(route));
             let Some((found, plan)) = key else { return Ok(()) };
-            explanation.tell_key(local, Some(&found.record));
+            explanation.tell_key(&local.rules, Some(&found.record));
             plan.map_or(Ok(()), |plan| {
-                explanation.tell_limits(local, &found, plan, local.rules.routes[route].cost, now)
+                explanation.tell_limits(&local.rules, quotas, &found, plan, local.rules.routes[route].cost, now)
             })
         }
     }
@@ -137,23 +166,31 @@ impl Explanation {
         self.upstream = Some(local.rules.upstreams[route.upstream].options().name.clone());
     }
 
-    fn tell_key(&mut self, local: &Local, record: Option<&Record>) {
+    fn tell_key(&mut self, rules: &Rules, record: Option<&Record>) {
         let Some(record) = record else { return };
         self.key = Some(record.id.clone());
         self.owner = record.owner.as_deref().cloned();
-        self.plan = local.rules.plan_of(record).and_then(|plan| local.rules.plan_name(plan)).cloned();
+        self.plan = rules.plan_of(record).and_then(|plan| rules.plan_name(plan)).cloned();
     }
 
     fn tell_limits(
         &mut self,
-        local: &Local,
+        rules: &Rules,
+        quotas: &Quotas,
         found: &Found,
         (id, plan): (PlanId, &Plan),
         cost: u64,
         now: Instant,
     ) -> Result<(), Denial> {
         let state = found.entry.limits();
-        local.rules.count_under(id, state, now);
+        rules.count_under(id, state, now);
+        let (key, extra, wall) = (&found.record.id, found.record.extra(), wall(now));
+        let standings = quotas.standings(key, &plan.quotas, extra, wall);
+        self.quotas.extend(standings.zip(&plan.quotas).map(|(standing, quota)| {
+            let left_ms = i64::try_from(quota.period.left(wall).as_millis()).unwrap_or(i64::MAX / 2);
+            let resets = Timestamp::from_unix_ms(wall.as_unix_ms() + left_ms);
+            QuotaLeft { quota: quota.clone(), standing, resets }
+        }));
         self.limits.extend(plan.limits.iter().map(|limit| {
             let probed = limit::probe(std::slice::from_ref(limit), state, cost, now);
             let (remaining, retry_after) = match probed {
@@ -169,6 +206,7 @@ impl Explanation {
                 retry_after,
             }
         }));
+        quotas.probe(key, &plan.quotas, extra, cost, wall).map_err(|_| Denial::QuotaExceeded)?;
         if plan.concurrency.is_some_and(|most| state.in_flight() >= most) {
             return Err(Denial::ConcurrencyExceeded);
         }

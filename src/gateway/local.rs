@@ -10,7 +10,7 @@ use super::roles::{RequestRole, ResponseRole, Roles};
 use crate::catalog::Rules;
 use crate::meter::ledger::{Book, RouteId};
 use crate::policy::Plan;
-use crate::telemetry::{RouteMetrics, ThreadMetrics};
+use crate::telemetry::{RouteMetrics, ThreadMetrics, Word};
 use crate::upstream::Pool;
 
 /// One generation of rules, on one data thread.
@@ -20,6 +20,10 @@ pub(super) struct Local {
     pub(super) rules: Arc<Rules>,
     /// The counters of each route, by its index.
     pub(super) routes: Vec<Arc<RouteMetrics>>,
+    /// The units of each plan, by its id.
+    pub(super) plan_units: Vec<Arc<Word>>,
+    /// The units of requests without a plan.
+    pub(super) no_plan_units: Arc<Word>,
     /// The counters of requests without a route.
     pub(super) no_route: Arc<RouteMetrics>,
     /// The connections to each upstream, by its index.
@@ -64,6 +68,12 @@ impl Local {
         let limit_fields = rules.plans.iter().map(|plan| plan.as_ref().map(LimitFields::new).unwrap_or_default());
         Self {
             routes: rules.routes.iter().map(|route| metrics.route(route.name.as_str())).collect(),
+            plan_units: rules
+                .plans
+                .iter()
+                .map(|plan| metrics.plan_units(plan.as_ref().map_or("", |plan| plan.name.as_str())))
+                .collect(),
+            no_plan_units: metrics.plan_units(""),
             no_route: metrics.route(""),
             pools: pools.collect(),
             request_roles: Roles::of_requests(&rules.wire),

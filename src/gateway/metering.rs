@@ -14,6 +14,7 @@ use crate::catalog::PlanId;
 use crate::meter::ledger::{Account, Amount, Band, Class, Minute, RouteId, Running, Use};
 use crate::policy::Denial;
 use crate::route::{Billed, Ending};
+use crate::telemetry::Word;
 use crate::time::{Instant, wall};
 
 /// What is counted of one request so far.
@@ -78,6 +79,9 @@ impl Tally {
         let took = now.since(subject.trail.started);
         let latency_ns = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         let units = subject.units(class, self.units);
+        if units > 0 {
+            subject.plan_units().add(units);
+        }
         let whole = Amount { requests: 1, units, bytes_in, bytes_out, latency_ns };
         let band = if matches!(class, Class::Denied(_)) { Band::default() } else { Band::of(took) };
         subject.count(class, band, self.running.rest(whole), now);
@@ -108,6 +112,12 @@ impl Subject<'_> {
         });
         let used = Use { account, route: route.unwrap_or(RouteId::NONE), class, band, amount };
         book.borrow_mut().count(&used, Minute::of(wall(now)));
+    }
+
+    fn plan_units(&self) -> &Word {
+        let plan = self.trail.record.as_deref().and_then(|record| self.local.rules.plan_of(record));
+        let of_plan = plan.and_then(|plan| self.local.plan_units.get(plan.index()));
+        of_plan.unwrap_or(&self.local.no_plan_units)
     }
 
     /// What is billed for a request that ended so.

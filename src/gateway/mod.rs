@@ -35,7 +35,7 @@ mod wheel;
 
 #[doc(hidden)]
 pub use desk::Desk;
-pub use explain::{Credential, Explanation, LimitLeft, Question, explain};
+pub use explain::{Credential, Explanation, LimitLeft, Question, QuotaLeft, allowance, explain};
 pub use finish::{DENIALS, OUTCOMES};
 pub use options::Options;
 pub use run::{Gateway, Metering, StartError, start};

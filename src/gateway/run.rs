@@ -19,7 +19,7 @@ use super::thread::Thread;
 use super::wheel::TICK;
 use crate::catalog::Catalog;
 use crate::meter::Quotas;
-use crate::meter::ledger::{Book, Keeper, LedgerError};
+use crate::meter::ledger::Book;
 use crate::telemetry::access::{AccessLog, Sender};
 use crate::telemetry::{Metrics, ThreadMetrics};
 
@@ -42,9 +42,6 @@ pub enum StartError {
     /// A thread, or its runtime.
     #[error("cannot start a data thread: {0}")]
     Thread(#[source] io::Error),
-    /// The ledger has no book for a thread.
-    #[error("cannot count usage: {0}")]
-    Ledger(#[source] LedgerError),
     /// The random source.
     #[error("the system gives no random numbers: {0}")]
     Random(getrandom::Error),
@@ -52,9 +49,9 @@ pub enum StartError {
 
 /// How usage is counted.
 #[derive(Debug, Default)]
-pub struct Metering<'a> {
-    /// Has a book for each data thread; none: usage is not counted.
-    pub keeper: Option<&'a mut Keeper>,
+pub struct Metering {
+    /// One for each data thread; a thread without a book counts nothing.
+    pub books: Vec<Book>,
     /// What keys have used of their quotas so far.
     pub quotas: Arc<Quotas>,
 }
@@ -82,7 +79,7 @@ pub fn start(
     catalog: Arc<Catalog>,
     metrics: &Metrics,
     log: &Arc<AccessLog>,
-    mut metering: Metering<'_>,
+    mut metering: Metering,
 ) -> Result<Gateway, StartError> {
     let count = options.thread_count();
     let (addresses, mut listeners) = bind_all(options, count)?;
@@ -100,7 +97,7 @@ pub fn start(
             listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
             log: log.sender(Arc::clone(&thread_metrics)),
             metrics: thread_metrics,
-            book: metering.keeper.as_deref_mut().map(Keeper::book).transpose().map_err(StartError::Ledger)?,
+            book: metering.books.pop(),
             seed: getrandom::u64().map_err(StartError::Random)?,
             stop: stopped.clone(),
             drain_timeout: options.drain_timeout,

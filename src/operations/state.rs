@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde_json::{Value, json};
 
 use crate::telemetry::log::Rfc3339;
-use crate::telemetry::{KeyCounts, Metrics, ReloadResult, redact};
+use crate::telemetry::{KeyCounts, Metrics, ReloadResult, UsageFigures, redact};
 use crate::time::{Instant, Timestamp};
 
 /// The program as the operations listener shows it.
@@ -29,6 +29,8 @@ pub struct Live {
     pub revision: u64,
     /// When that came into force.
     pub changed: Option<Timestamp>,
+    /// How durable usage is; none: it is not kept.
+    pub usage: Option<UsageFigures>,
 }
 
 /// Where the program listens, as bound.
@@ -130,6 +132,9 @@ impl State {
         if let Some(changed) = live.changed {
             self.metrics.changed(changed);
         }
+        if let Some(usage) = live.usage {
+            self.metrics.usage(usage);
+        }
         self.metrics.render()
     }
 
@@ -175,6 +180,12 @@ impl State {
                 "disabled": live.keys.disabled,
                 "revoked": live.keys.revoked,
             },
+            "usage": live.usage.map(|usage| json!({
+                "durability_lag_seconds": usage.lag.as_secs_f64(),
+                "in_memory_segments": usage.in_memory,
+                "lost_requests": usage.lost_requests,
+                "seal_age_seconds": usage.seal_age.as_secs(),
+            })),
         })
     }
 
@@ -246,7 +257,7 @@ mod tests {
         });
         state.reloaded(Reload::Applied { generation: 4 }, NOON);
         let keys = KeyCounts { active: 3, disabled: 2, revoked: 1 };
-        state.ask(move || Live { keys, revision: 7, changed: None });
+        state.ask(move || Live { keys, revision: 7, changed: None, usage: None });
         let expected = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "state": "ready",

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE, HISTOGRAM};
@@ -107,6 +108,16 @@ impl Metrics {
         }
     }
 
+    /// Sets how durable counted usage is.
+    pub fn usage(&self, usage: UsageFigures) {
+        let control = &self.series.control;
+        let lag_ms = u64::try_from(usage.lag.as_millis()).unwrap_or(u64::MAX);
+        control.usage_lag_ms.store(lag_ms, Ordering::Relaxed);
+        control.usage_in_memory.store(usage.in_memory, Ordering::Relaxed);
+        control.usage_lost.store(usage.lost_requests, Ordering::Relaxed);
+        control.usage_seal_age_s.store(usage.seal_age.as_secs(), Ordering::Relaxed);
+    }
+
     /// Counts a failed write of the request log, and the lines it lost.
     pub fn access_log_write_failed(&self, lines: u64) {
         self.series.control.access_log_write_errors.fetch_add(1, Ordering::Relaxed);
@@ -121,6 +132,19 @@ impl Metrics {
         }
         text
     }
+}
+
+/// How durable counted usage is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UsageFigures {
+    /// Age of the oldest count that a power failure would lose.
+    pub lag: Duration,
+    /// Parts of the ledger that are in memory alone.
+    pub in_memory: u64,
+    /// Requests that were counted nowhere.
+    pub lost_requests: u64,
+    /// Time since the last sealing.
+    pub seal_age: Duration,
 }
 
 impl KeyCounts {
@@ -149,6 +173,10 @@ pub(super) struct Control {
     pub(super) last_change_ms: AtomicI64,
     /// Active, disabled, revoked.
     pub(super) keys: [AtomicU64; 3],
+    pub(super) usage_lag_ms: AtomicU64,
+    pub(super) usage_in_memory: AtomicU64,
+    pub(super) usage_lost: AtomicU64,
+    pub(super) usage_seal_age_s: AtomicU64,
     pub(super) access_log_write_errors: AtomicU64,
     pub(super) access_log_lost: AtomicU64,
 }
@@ -272,6 +300,32 @@ pub(super) static ACCESS_LOG_DROPPED: Family = Family::new(
 );
 pub(super) static ACCESS_LOG_WRITE_ERRORS: Family =
     Family::new(COUNTER, "keygate_access_log_write_errors_total", &[], "Failed writes of the request log.");
+pub(super) static USAGE_UNITS: Family =
+    Family::new(COUNTER, "keygate_usage_units_total", &["plan"], "Units that were counted to be billed, by plan.");
+pub(super) static USAGE_LAG: Family = Family::new(
+    GAUGE,
+    "keygate_usage_durability_lag_seconds",
+    &[],
+    "Age of the oldest count of usage that a power failure would lose; 0 if there is none.",
+);
+pub(super) static USAGE_IN_MEMORY: Family = Family::new(
+    GAUGE,
+    "keygate_usage_in_memory_segments",
+    &[],
+    "Parts of the usage ledger that are in memory alone, because no file can be made; 0 if all is well.",
+);
+pub(super) static USAGE_LOST: Family = Family::new(
+    COUNTER,
+    "keygate_usage_lost_requests_total",
+    &[],
+    "Requests whose usage was counted nowhere, because there was neither a file nor memory.",
+);
+pub(super) static USAGE_SEAL_AGE: Family = Family::new(
+    GAUGE,
+    "keygate_usage_seal_age_seconds",
+    &[],
+    "Time since usage was last sealed into the store; more than two minutes is trouble.",
+);
 pub(super) static BUILD: Family =
     Family::new(GAUGE, "keygate_build_info", &["version"], "Always 1; its label tells which build this is.");
 

@@ -15,7 +15,7 @@ mod scrape;
 mod thread;
 mod words;
 
-pub use metrics::{KeyCounts, Metrics, ReloadResult};
+pub use metrics::{KeyCounts, Metrics, ReloadResult, UsageFigures};
 pub use options::{AccessLogOptions, LogFormat, LogOutput, Options};
 pub use redact::{redact, redact_into};
 pub use thread::{Connections, RouteMetrics, TargetMetrics, ThreadMetrics, UpstreamResult};

@@ -42,6 +42,7 @@ impl Collector for Gatherer {
         families.extend(connections(&threads));
         families.extend(configuration(&self.series));
         families.extend(access_log(&self.series, &threads));
+        families.extend(usage(&self.series, &threads));
         families.push(declared::BUILD.of(vec![gauge(&declared::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0)]));
         families
     }
@@ -169,6 +170,23 @@ fn access_log(series: &Series, threads: &Threads) -> [MetricFamily; 2] {
     ]
 }
 
+fn usage(series: &Series, threads: &Threads) -> [MetricFamily; 5] {
+    let mut units: BTreeMap<Box<str>, u64> = BTreeMap::new();
+    for (_, thread) in threads {
+        for (plan, word) in thread.plans().iter() {
+            *units.entry(plan.clone()).or_default() += word.value();
+        }
+    }
+    let control = &series.control;
+    [
+        declared::USAGE_UNITS.of(units.iter().map(|(plan, n)| counter(&declared::USAGE_UNITS, &[plan], *n)).collect()),
+        declared::USAGE_LAG.value(control.usage_lag_ms.load(Ordering::Relaxed) as f64 / 1e3),
+        declared::USAGE_IN_MEMORY.value(control.usage_in_memory.load(Ordering::Relaxed) as f64),
+        declared::USAGE_LOST.count(control.usage_lost.load(Ordering::Relaxed)),
+        declared::USAGE_SEAL_AGE.value(control.usage_seal_age_s.load(Ordering::Relaxed) as f64),
+    ]
+}
+
 fn total(threads: &Threads, read: fn(&ThreadMetrics) -> u64) -> u64 {
     threads.iter().map(|(_, thread)| read(thread)).sum()
 }
@@ -253,7 +271,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-static FAMILIES: [&Family; 19] = [
+static FAMILIES: [&Family; 24] = [
     &declared::REQUESTS,
     &declared::REQUEST_DURATION,
     &declared::GATEWAY_DURATION,
@@ -272,6 +290,11 @@ static FAMILIES: [&Family; 19] = [
     &declared::UPSTREAM_REQUESTS,
     &declared::ACCESS_LOG_DROPPED,
     &declared::ACCESS_LOG_WRITE_ERRORS,
+    &declared::USAGE_UNITS,
+    &declared::USAGE_LAG,
+    &declared::USAGE_IN_MEMORY,
+    &declared::USAGE_LOST,
+    &declared::USAGE_SEAL_AGE,
     &declared::BUILD,
 ];
 

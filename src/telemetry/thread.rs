@@ -32,6 +32,7 @@ pub struct ThreadMetrics {
     outcomes: usize,
     routes: Mutex<BTreeMap<Box<str>, Arc<RouteMetrics>>>,
     targets: Mutex<Targets>,
+    plans: Mutex<BTreeMap<Box<str>, Arc<Word>>>,
 }
 
 /// Open connections on one side.
@@ -100,6 +101,7 @@ impl ThreadMetrics {
             outcomes,
             routes: Mutex::default(),
             targets: Mutex::default(),
+            plans: Mutex::default(),
         }
     }
 
@@ -131,6 +133,17 @@ impl ThreadMetrics {
 
     pub(super) fn denials(&self) -> &[Word] {
         &self.denials
+    }
+
+    /// The units of a plan, or of requests without one (the empty name), kept until the process ends. Takes a lock: call it when
+    /// rules change.
+    pub fn plan_units(&self, name: &str) -> Arc<Word> {
+        let name = if name.is_empty() { NO_PLAN } else { name };
+        Arc::clone(self.plans().entry(name.into()).or_default())
+    }
+
+    pub(super) fn plans(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Arc<Word>>> {
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn routes(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Arc<RouteMetrics>>> {
@@ -202,6 +215,7 @@ impl UpstreamResult {
     }
 }
 
+const NO_PLAN: &str = "none";
 const NO_ROUTE: &str = "none";
 
 #[cfg(test)]

@@ -99,6 +99,8 @@ impl World {
                 asked.lock().unwrap().push(format!("{question:?}"));
                 Explanation { outcome: "forwarded".into(), status: 200, ..Explanation::default() }
             }),
+            allowance: Arc::new(|_| Allowance::default()),
+            usage: None,
             reload,
             check: Arc::new(|| vec!["k.yaml:1:1: error: nothing is right".into()]),
             state: operations::State::new(Metrics::new(&[], &[]), time::now()),

@@ -1,0 +1,281 @@
+//! Usage of a running gateway: the thread that keeps the ledger durable, and the one that seals what is over.
+//!
+//! Sealing a minute of a million keys takes seconds, and the ledger has to be synced meanwhile, so there are two. Whatever the
+//! disk does, requests go on being counted; what is told of it is here. Started and stopped by `control`.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use super::trouble::Trouble;
+use crate::meter::Quotas;
+use crate::meter::ledger::{Book, Cell, Figures, Keeper, LedgerError, Minute, Options, Replay};
+use crate::policy::Period;
+
+use crate::store::{Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
+use crate::telemetry::{UsageFigures, log};
+use crate::time::{self, Instant, Timestamp};
+use crate::{config, gateway};
+
+/// Usage on its way from the data threads to the store.
+pub(super) struct Metering {
+    works: Arc<Works>,
+    threads: [JoinHandle<()>; 2],
+}
+
+/// What both threads and those who ask share.
+pub(super) struct Works {
+    keeper: Mutex<Keeper>,
+    store: UsageStore,
+    quotas: Arc<Quotas>,
+    settings: config::Usage,
+    figures: Mutex<Figures>,
+    /// When was last sealed.
+    sealed_ns: AtomicU64,
+    /// Minutes in which the clock was set; the newest few.
+    doubtful: Mutex<BTreeSet<Minute>>,
+    stopping: Mutex<bool>,
+    stop: Condvar,
+}
+
+/// Opens ledger and store in this folder, seals what a former process has left, and starts both threads. Blocks.
+pub(super) fn open(folder: &Path, settings: &config::Usage) -> anyhow::Result<Metering> {
+    let now = time::now();
+    let store = UsageStore::open(&folder.join(STORE)).context("the store of usage")?;
+    let options = Options { folder: folder.join(LEDGER), ..Options::default() };
+    let keeper = Keeper::open(options, time::wall(now), now).context("the ledger of usage")?;
+    seal_former(&store, keeper.replay().context("the ledger of usage")?)?;
+    let quotas = Arc::new(Quotas::default());
+    restore(&store, &quotas, time::wall(now)).context("what quotas were charged with")?;
+    let works = Arc::new(Works {
+        keeper: Mutex::new(keeper),
+        store,
+        quotas,
+        settings: settings.clone(),
+        figures: Mutex::default(),
+        sealed_ns: AtomicU64::new(now.as_ns()),
+        doubtful: Mutex::default(),
+        stopping: Mutex::default(),
+        stop: Condvar::new(),
+    });
+    let (ledger, sealing) = (Arc::clone(&works), Arc::clone(&works));
+    let ledger = thread::Builder::new().name("ledger".into()).spawn(move || ledger.keep_ledger());
+    let sealing = thread::Builder::new().name("sealing".into()).spawn(move || sealing.seal_on());
+    let threads = [ledger.context("the ledger's thread")?, sealing.context("the sealing thread")?];
+    Ok(Metering { works, threads })
+}
+
+/// What cannot be read is put aside, told, and not counted.
+fn seal_former(store: &UsageStore, left: Replay) -> anyhow::Result<()> {
+    left.damage().iter().for_each(|damage| log::error(&damage.to_string(), &[]));
+    if left.cells().len() > 0 {
+        let sealed = store.seal(left.cells(), Minute::from_unix(u32::MAX), |_| false);
+        let sealed = sealed.context("usage that a former process has counted cannot be sealed")?;
+        let fields: &[(&str, &dyn std::fmt::Display)] = &[("requests", &sealed.requests), ("units", &sealed.units)];
+        log::info("usage that a former process had counted was sealed", fields);
+    }
+    left.discard().context("the ledger of usage")
+}
+
+fn restore(store: &UsageStore, quotas: &Quotas, now: Timestamp) -> Result<(), StoreError> {
+    store.snapshot()?.quotas(now, &mut |charged| {
+        quotas.restore(&charged.key, Period::Day, charged.today, now);
+        quotas.restore(&charged.key, Period::Month, charged.this_month, now);
+    })
+}
+
+impl Metering {
+    /// What so many data threads count with; files lie ready for all of them.
+    pub(super) fn books(&self, threads: usize) -> anyhow::Result<gateway::Metering> {
+        let mut keeper = self.works.keeper();
+        let books: Result<Vec<Book>, LedgerError> = (0..threads).map(|_| keeper.book()).collect();
+        let books = books.context("the ledger of usage")?;
+        // Without a file there is memory; the ledger's thread goes on trying, and tells.
+        let _ = keeper.prepare();
+        Ok(gateway::Metering { books, quotas: Arc::clone(&self.works.quotas) })
+    }
+
+    /// For those who ask.
+    pub(super) fn works(&self) -> &Arc<Works> {
+        &self.works
+    }
+
+    /// Whether a thread has ended.
+    pub(super) fn has_failed(&self) -> bool {
+        self.threads.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Seals everything, once nobody counts any more. Blocks; what cannot be sealed stays in the ledger for the next start.
+    pub(super) fn stop(self) {
+        *self.works.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.works.stop.notify_all();
+        // One that has panicked has been told of already.
+        self.threads.into_iter().for_each(|thread| drop(thread.join()));
+    }
+}
+
+impl Works {
+    /// How the ledger is.
+    pub(super) fn figures(&self) -> UsageFigures {
+        let figures = *self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        let sealed = Instant::from_ns(self.sealed_ns.load(Ordering::Relaxed));
+        UsageFigures {
+            lag: figures.lag,
+            in_memory: figures.in_memory as u64,
+            lost_requests: figures.lost_requests,
+            seal_age: time::now().since(sealed),
+        }
+    }
+
+    /// What keys have used of their quotas.
+    pub(super) const fn quotas(&self) -> &Arc<Quotas> {
+        &self.quotas
+    }
+
+    /// Usage, the running minute included. Blocks.
+    pub(super) fn report(&self, query: &UsageQuery) -> Result<UsageReport, StoreError> {
+        let (snapshot, cells) = self.unsealed()?;
+        snapshot.usage(query, &cells)
+    }
+
+    /// The cells are read first: what is sealed in between is in the snapshot, and left out of them.
+    fn unsealed(&self) -> Result<(Snapshot<'_>, Vec<Cell>), StoreError> {
+        let open = self.keeper().open_cells();
+        let cells = open.cells().collect();
+        Ok((self.store.snapshot()?, cells))
+    }
+
+    fn keep_ledger(&self) {
+        let mut trouble = Trouble::default();
+        while !self.is_stopped_within(self.settings.sync_interval) {
+            self.keep_once(&mut trouble);
+        }
+        self.keep_once(&mut trouble);
+    }
+
+    fn keep_once(&self, trouble: &mut Trouble) {
+        let now = time::now();
+        let (outcome, figures) = {
+            let mut keeper = self.keeper();
+            let outcome = keeper.prepare().and_then(|()| keeper.sync(now));
+            (outcome, keeper.figures(time::now()))
+        };
+        *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+        trouble.note("usage cannot be made durable; it is counted all the same", &outcome);
+    }
+
+    fn seal_on(&self) {
+        let (mut trouble, mut folding) = (Trouble::default(), Trouble::default());
+        let mut clock = Clock::new();
+        let (mut sealed, mut folded) = (0, time::now());
+        while !self.is_stopped_within(LOOK_EVERY) {
+            clock.look(&self.doubtful);
+            let now = time::now();
+            let over = Minute::of(time::wall(now)).as_unix().saturating_sub(1);
+            let is_due = over > sealed && is_past_grace(time::wall(now));
+            if is_due && trouble.note("usage cannot be sealed; it stays in the ledger", &self.seal(over)) {
+                sealed = over;
+            }
+            if now.since(folded) >= FOLD_EVERY {
+                folded = now;
+                folding.note("usage cannot be folded; it is tried again", &self.fold());
+            }
+        }
+        let now = Minute::of(time::wall(time::now())).as_unix();
+        trouble.note("usage cannot be sealed; it stays in the ledger for the next start", &self.seal(now));
+    }
+
+    /// Seals everything up to this minute.
+    fn seal(&self, until: u32) -> Result<(), SealError> {
+        let sealable = self.keeper().sealable(Minute::from_unix(until)).ok_or(SealError::Busy)?;
+        let cells: Vec<Cell> = sealable.cells().collect();
+        if !cells.is_empty() {
+            let doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            self.store.seal(cells.into_iter(), sealable.until(), |minute| doubtful.contains(&minute))?;
+        }
+        self.keeper().release(sealable)?;
+        self.sealed_ns.store(time::now().as_ns(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn fold(&self) -> Result<(), StoreError> {
+        let config::Usage { minutes, hours, days, .. } = self.settings;
+        self.store.fold(time::wall(time::now()), &Retention { minutes, hours, days }).map(drop)
+    }
+
+    /// Whether the gateway stops within this time; sleeps until then otherwise.
+    fn is_stopped_within(&self, pause: Duration) -> bool {
+        let stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.stop.wait_timeout_while(stopping, pause, |stopping| !*stopping);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Whoever panicked with it ends the process.
+    fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.keeper.lock().expect("a thread that panics ends the process")
+    }
+}
+
+/// Why a minute is not sealed.
+#[derive(Debug, thiserror::Error)]
+enum SealError {
+    #[error("a thread is still counting in it")]
+    Busy,
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Notices when the wall clock is set.
+struct Clock {
+    offset_ms: i64,
+}
+
+impl Clock {
+    fn new() -> Self {
+        Self { offset_ms: Self::offset_ms() }
+    }
+
+    /// Marks the minutes before and after a step of more than a minute.
+    fn look(&mut self, doubtful: &Mutex<BTreeSet<Minute>>) {
+        let (before, after) = (self.offset_ms, Self::offset_ms());
+        self.offset_ms = after;
+        if (after - before).unsigned_abs() < STEP_MS {
+            return;
+        }
+        log::warn("the clock was set; usage of these minutes is marked as doubtful", &[("by_ms", &(after - before))]);
+        let now = time::wall(time::now());
+        let mut doubtful = doubtful.lock().unwrap_or_else(PoisonError::into_inner);
+        for at in [now, Timestamp::from_unix_ms(now.as_unix_ms() - (after - before))] {
+            doubtful.insert(Minute::of(at));
+        }
+        while doubtful.len() > DOUBTFUL_KEPT {
+            doubtful.pop_first();
+        }
+    }
+
+    fn offset_ms() -> i64 {
+        let now = time::now();
+        time::wall(now).as_unix_ms() - i64::try_from(now.as_ns() / 1_000_000).unwrap_or(i64::MAX / 2)
+    }
+}
+
+/// Requests that end while a minute turns are counted by then.
+fn is_past_grace(now: Timestamp) -> bool {
+    now.as_unix_s().rem_euclid(60) >= GRACE_S
+}
+
+const STORE: &str = "usage.db";
+const LEDGER: &str = "ledger";
+/// How often is looked whether a minute is over.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+const GRACE_S: i64 = 2;
+const FOLD_EVERY: Duration = Duration::from_secs(60);
+const STEP_MS: u64 = 60_000;
+const DOUBTFUL_KEPT: usize = 256;
