@@ -3,6 +3,8 @@
 //! Plain HTTP without redirects and proxies. The token goes out in `Authorization` and nowhere else; no text that is shown
 //! holds it. Called by every command that talks to a gateway.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::IpAddr;
@@ -22,36 +24,19 @@ use super::{Exit, Failure};
 use crate::key::{Secret, check_token};
 
 /// Which gateway is asked, and in whose name.
+///
+/// What is not given comes from the environment only when it is wanted: clap takes options of the environment for given
+/// ones, and its usage would then show them as if they had to be.
 #[derive(Debug, clap::Args)]
 pub(super) struct Connection {
-    /// The admin API
-    #[arg(
-        long,
-        global = true,
-        value_name = "URL",
-        env = "KEYGATE_ADMIN",
-        default_value = "http://127.0.0.1:9180",
-        help_heading = "Connection"
-    )]
-    admin: String,
-    /// The file with the admin token
-    #[arg(
-        long,
-        global = true,
-        value_name = "FILE",
-        env = "KEYGATE_TOKEN_FILE",
-        default_value = "./data/admin.token",
-        help_heading = "Connection"
-    )]
-    token_file: PathBuf,
-    /// Send the token in clear to another machine
-    #[arg(
-        long,
-        global = true,
-        env = "KEYGATE_INSECURE",
-        value_parser = clap::builder::FalseyValueParser::new(),
-        help_heading = "Connection"
-    )]
+    /// The admin API [env: KEYGATE_ADMIN] [default: http://127.0.0.1:9180]
+    #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
+    admin: Option<String>,
+    /// The file with the admin token [env: KEYGATE_TOKEN_FILE] [default: ./data/admin.token]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection")]
+    token_file: Option<PathBuf>,
+    /// Send the token in clear to another machine [env: KEYGATE_INSECURE]
+    #[arg(long, global = true, help_heading = "Connection")]
     insecure: bool,
 }
 
@@ -85,15 +70,15 @@ enum Trouble {
 impl Connection {
     /// Reads the token and makes ready to ask. Nobody is asked yet.
     pub(super) fn open(&self) -> anyhow::Result<Client> {
-        let base = base_url(&self.admin)?;
-        if !self.insecure && !is_on_this_machine(&base) {
+        let base = base_url(&self.admin())?;
+        if !self.is_insecure() && !is_on_this_machine(&base) {
             return Err(Failure::usage(
                 "the admin URL is on another machine, and plain http shows the token to all on the way: use an SSH tunnel or \
                  a TLS proxy on this machine, or --insecure where the way is safe",
             )
             .into());
         }
-        let token = token(&self.token_file)?;
+        let token = token(&self.token_file())?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
@@ -106,6 +91,21 @@ impl Connection {
             .build()
             .new_agent();
         Ok(Client { agent, base, token })
+    }
+
+    fn admin(&self) -> String {
+        let given = self.admin.clone().map(OsString::from).or_else(|| env::var_os("KEYGATE_ADMIN"));
+        given.map_or_else(|| ADMIN.to_owned(), |url| url.to_string_lossy().into_owned())
+    }
+
+    fn token_file(&self) -> PathBuf {
+        let given = self.token_file.clone().or_else(|| env::var_os("KEYGATE_TOKEN_FILE").map(PathBuf::from));
+        given.unwrap_or_else(|| PathBuf::from(TOKEN_FILE))
+    }
+
+    fn is_insecure(&self) -> bool {
+        let said = env::var("KEYGATE_INSECURE").unwrap_or_default().to_ascii_lowercase();
+        self.insecure || !NO.contains(&said.as_str())
     }
 }
 
@@ -246,6 +246,11 @@ fn is_loss(kind: io::ErrorKind) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
     matches!(kind, BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
 }
+
+const ADMIN: &str = "http://127.0.0.1:9180";
+const TOKEN_FILE: &str = "./data/admin.token";
+/// What turns an option of the environment off.
+const NO: [&str; 7] = ["", "0", "n", "no", "f", "false", "off"];
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(30);

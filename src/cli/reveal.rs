@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::client::Answer;
-use super::table::{Columns, csv, decoded, field_lines, fields, json};
+use super::table::{Columns, Output, csv, decoded, field_lines, fields, json};
 use super::terminal::{is_terminal, print_all, say};
 use super::{Exit, Failure};
 use crate::key::Secret;
@@ -23,6 +23,16 @@ pub(super) enum Reveal {
     Csv,
     /// The secret alone; what is no terminal gets
     Secret,
+}
+
+impl From<Output> for Reveal {
+    fn from(output: Output) -> Self {
+        match output {
+            Output::Table => Self::Table,
+            Output::Json => Self::Json,
+            Output::Csv => Self::Csv,
+        }
+    }
 }
 
 /// What a secret was made for.

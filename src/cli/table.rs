@@ -13,9 +13,10 @@ use super::terminal::{is_obeyed, plain, print};
 use super::{Exit, Failure};
 
 /// How an answer is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum Output {
     /// Columns for people
+    #[default]
     Table,
     /// As the API gives it
     Json,

@@ -17,6 +17,9 @@ use crate::store::Role;
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
+    /// How answers are printed, if the command does not say
+    #[arg(long)]
+    output: Option<Output>,
     #[command(subcommand)]
     command: Command,
 }
@@ -28,8 +31,8 @@ enum Command {
     /// List all tokens, revoked ones too
     List {
         /// How they are printed
-        #[arg(long, default_value = "table")]
-        output: Output,
+        #[arg(long)]
+        output: Option<Output>,
     },
     /// Refuse a token for ever
     Revoke(Revoke),
@@ -56,8 +59,8 @@ struct Revoke {
     /// Its id
     id: TokenId,
     /// How it is printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
     #[command(flatten)]
     consent: Consent,
 }
@@ -76,14 +79,15 @@ struct Token {
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let client = arguments.connection.open()?;
     match &arguments.command {
-        Command::Create(create) => create.run(&client),
-        Command::List { output } => print_list(*output, &COLUMNS, &all(&client)?),
-        Command::Revoke(revoke) => revoke.run(&client),
+        Command::Create(create) => create.run(&client, before),
+        Command::List { output } => print_list(output.or(before).unwrap_or_default(), &COLUMNS, &all(&client)?),
+        Command::Revoke(revoke) => revoke.run(&client, before),
     }
 }
+    let before = arguments.output;
 
 impl Create {
-    fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let expires = self.expires.as_ref().and_then(When::at);
         let fields = [
             ("role", Some(json!(self.role.to_string()))),
@@ -93,18 +97,18 @@ impl Create {
         let body: Map<_, _> = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         let answer = client.send(&Call::post_json("/v1/tokens", &body.into()))?;
         let made = Made::<Token> { part: "token", columns: &COLUMNS, remedy: "revoke it and make another" };
-        print_secret(&answer, self.output, &made)
+        print_secret(&answer, self.output.or(output.map(Reveal::from)), &made)
     }
 }
 
 impl Revoke {
-    fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         if !self.consent.is_given() {
             expect_person()?;
             ask(&format!("Revoke {}?", self.described(client)?))?;
         }
         let mut answer = client.send(&Call::delete(format!("/v1/tokens/{}", self.id)))?;
-        print_list(self.output, &COLUMNS, &[answer.body["token"].take()])
+        print_list(self.output.or(output).unwrap_or_default(), &COLUMNS, &[answer.body["token"].take()])
     }
 
     /// The token so that a person knows which one it is. One that is not there is the gateway's to refuse.

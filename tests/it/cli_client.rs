@@ -281,6 +281,55 @@ fn the_connection_can_come_from_the_environment() {
 }
 
 #[test]
+fn the_connection_and_the_output_can_stand_before_and_behind_a_command() {
+    let page = json!({"keys": [key("key_1", "x")], "next": null});
+    let tokens = json!({"tokens": [token()], "next": null});
+    for (group, verb, answer) in [("keys", "list", page), ("tokens", "list", tokens)] {
+        let admin = Admin::always(200, answer);
+        let (url, file) = (admin.url(), admin.token_file());
+        let options = ["--admin", &url, "--token-file", &file, "--output", "json"];
+        let before = [&[group], options.as_slice(), &[verb]].concat();
+        let behind = [&[group, verb], options.as_slice()].concat();
+        let around = [&[group], &options[..2], &[verb], &options[2..]].concat();
+        for arguments in [before, behind, around] {
+            let ran = admin.check(&command(&arguments).output().unwrap());
+            assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}");
+            assert_eq!(
+                parsed(&ran)[0]["id"].as_str().map(|id| &id[..3]),
+                Some(if group == "keys" { "key" } else { "tok" })
+            );
+        }
+    }
+    let admin = Admin::always(200, json!({"keys": [], "next": null}));
+    let ran = admin.run(&["keys", "--output", "json", "list", "--output", "csv"]);
+    assert!(ran.stdout.starts_with("id,name,"), "what stands behind a command holds: {ran:?}");
+    assert_eq!(run(&["keys", "--output", "json", "hash", "-"]).status.code(), Some(2), "a digest has no form");
+}
+
+#[test]
+fn a_new_secret_is_printed_in_the_form_that_was_asked_for_before_the_command() {
+    let admin = Admin::always(201, made());
+    assert_eq!(parsed(&admin.run(&["keys", "--output", "json", "create", "--name", "x"])), made());
+    assert_eq!(parsed(&admin.run(&["keys", "--output", "json", "rotate", "key_1"])), made());
+}
+
+#[test]
+fn the_usage_asks_for_no_more_than_there_must_be() {
+    let usage = |arguments: &[&str]| {
+        let mut asked = command(arguments);
+        let asked = asked.env("KEYGATE_ADMIN", "http://127.0.0.1:1").env("KEYGATE_TOKEN_FILE", "t");
+        let output = asked.env("KEYGATE_INSECURE", "1").output().unwrap();
+        let told = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+        told.lines().find_map(|line| line.strip_prefix("Usage: keygate ")).unwrap_or_default().to_owned()
+    };
+    assert_eq!(usage(&["keys", "show"]), "keys show <ID>");
+    assert_eq!(usage(&["keys", "create"]), "keys create --name <NAME>");
+    assert_eq!(usage(&["audit", "verify"]), "audit verify --store <FILE>");
+    assert_eq!(usage(&["keys", "list", "--help"]), "keys list [OPTIONS]");
+    assert_eq!(usage(&["explain"]), "explain --path <PATH> <->");
+}
+
+#[test]
 fn a_connection_that_cannot_be_is_wrong_usage() {
     let admin = Admin::always(200, json!({}));
     let ran = |arguments: &[&str]| admin.check(&command(arguments).output().unwrap());

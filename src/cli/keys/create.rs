@@ -11,7 +11,7 @@ use crate::cli::call::Call;
 use crate::cli::client::Client;
 use crate::cli::reveal::{Made, Reveal, print_secret};
 use crate::cli::when::{When, when};
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, table};
 use crate::key::{Form, Name, Scope};
 
 #[derive(Debug, clap::Args)]
@@ -64,26 +64,25 @@ pub(super) enum Output {
     Yaml,
 }
 
+impl From<table::Output> for Output {
+    fn from(output: table::Output) -> Self {
+        match output {
+            table::Output::Table => Self::Table,
+            table::Output::Json => Self::Json,
+            table::Output::Csv => Self::Csv,
+        }
+    }
+}
+
 impl Arguments {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
-        let reveal = self.reveal()?;
+    pub(super) fn run(&self, client: &Client, output: Option<table::Output>) -> anyhow::Result<Exit> {
+        let reveal = self.output.or(output.map(Output::from)).map(Output::reveal).transpose()?;
         if self.hashing.is_given() {
             return Err(Failure::usage("--config and --pepper are of use only with --offline").into());
         }
         let answer = client.send(&Call::post_json("/v1/keys", &self.body()).once()?)?;
         let made = Made::<Key> { part: "key", columns: &COLUMNS, remedy: "rotate or revoke it" };
         print_secret(&answer, reveal, &made)
-    }
-
-    fn reveal(&self) -> Result<Option<Reveal>, Failure> {
-        let reveal = |output| match output {
-            Output::Table => Ok(Reveal::Table),
-            Output::Json => Ok(Reveal::Json),
-            Output::Csv => Ok(Reveal::Csv),
-            Output::Secret => Ok(Reveal::Secret),
-            Output::Yaml => Err(Failure::usage("yaml is what goes into a configuration: add --offline")),
-        };
-        self.output.map(reveal).transpose()
     }
 
     fn body(&self) -> Value {
@@ -103,6 +102,18 @@ impl Arguments {
         }
         body.insert("env".to_owned(), json!(self.env));
         body.into()
+    }
+}
+
+impl Output {
+    fn reveal(self) -> Result<Reveal, Failure> {
+        match self {
+            Self::Table => Ok(Reveal::Table),
+            Self::Json => Ok(Reveal::Json),
+            Self::Csv => Ok(Reveal::Csv),
+            Self::Secret => Ok(Reveal::Secret),
+            Self::Yaml => Err(Failure::usage("yaml is what goes into a configuration: add --offline")),
+        }
     }
 }
 

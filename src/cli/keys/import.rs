@@ -27,17 +27,17 @@ pub(super) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     /// How the rows are printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 impl Arguments {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let rows = self.rows()?;
         let (results, end) = self.send(client, &rows);
         let report = import::report(&rows, &results);
         let lines: Vec<Value> = report.iter().map(line).collect();
-        let printed = print_list(self.output, &COLUMNS, &lines);
+        let printed = print_list(self.output.or(output).unwrap_or_default(), &COLUMNS, &lines);
         say(&self.summary(&report));
         end?;
         printed?;

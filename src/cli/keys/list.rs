@@ -29,8 +29,8 @@ pub(super) struct List {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// How they are printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -38,12 +38,12 @@ pub(super) struct Show {
     /// Its id
     id: KeyId,
     /// How it is printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 impl List {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         if self.search.as_deref().is_some_and(is_secret_like) {
             return Err(
                 Failure::usage("what is searched for looks like a secret, and was not sent: try keys verify").into()
@@ -57,7 +57,7 @@ impl List {
             keys.extend(page.keys);
             keys.truncate(wanted);
             if page.next.is_none() || page.next == cursor || keys.len() == wanted {
-                return print_list(self.output, &COLUMNS, &keys);
+                return print_list(self.output.or(output).unwrap_or_default(), &COLUMNS, &keys);
             }
             cursor = page.next;
         }
@@ -82,9 +82,9 @@ struct Page {
 }
 
 impl Show {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let answer = client.send(&Call::get(path_of(&self.id)?))?;
-        print_one(self.output, &COLUMNS, &answer.body["key"])
+        print_one(self.output.or(output).unwrap_or_default(), &COLUMNS, &answer.body["key"])
     }
 }
 

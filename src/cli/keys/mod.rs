@@ -14,6 +14,7 @@ use crate::key::KeyId;
 
 use super::client::Connection;
 use super::secret_input::is_secret_like;
+use super::table::Output;
 use super::{Exit, Failure};
 
 use columns::{COLUMNS, Key};
@@ -24,6 +25,9 @@ pub(super) use offline::Made;
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
+    /// How answers are printed, if the command does not say
+    #[arg(long)]
+    output: Option<Output>,
     #[command(subcommand)]
     command: Command,
 }
@@ -58,18 +62,20 @@ enum Command {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let open = || arguments.connection.open();
+    let output = arguments.output;
     match &arguments.command {
-        Command::Create(create) if create.offline => offline::create(create),
-        Command::Create(create) => create.run(&open()?),
-        Command::List(list) => list.run(&open()?),
-        Command::Show(show) => show.run(&open()?),
-        Command::Update(update) => update.run(&open()?),
-        Command::Disable(ids) => ids.run("disable", &open()?),
-        Command::Enable(ids) => ids.run("enable", &open()?),
-        Command::Revoke(revoke) => revoke.run(&open()?),
-        Command::Rotate(rotate) => rotate.run(&open()?),
-        Command::Verify(verify) => verify.run(&open()?),
-        Command::Import(import) => import.run(&open()?),
+        Command::Create(create) if create.offline => offline::create(create, output),
+        Command::Create(create) => create.run(&open()?, output),
+        Command::List(list) => list.run(&open()?, output),
+        Command::Show(show) => show.run(&open()?, output),
+        Command::Update(update) => update.run(&open()?, output),
+        Command::Disable(ids) => ids.run("disable", &open()?, output),
+        Command::Enable(ids) => ids.run("enable", &open()?, output),
+        Command::Revoke(revoke) => revoke.run(&open()?, output),
+        Command::Rotate(rotate) => rotate.run(&open()?, output),
+        Command::Verify(verify) => verify.run(&open()?, output),
+        Command::Import(import) => import.run(&open()?, output),
+        Command::Hash(_) if output.is_some() => Err(Failure::usage("a digest has one form: leave out --output").into()),
         Command::Hash(hash) => hash.run(),
     }
 }

@@ -10,7 +10,7 @@ use super::create::{Arguments, Output, texts_of};
 use crate::cli::secret_input;
 use crate::cli::terminal::{print, say};
 use crate::cli::when::When;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, table};
 use crate::config;
 use crate::key::{
     Form, Hasher, KeyId, Name, PepperId, STRENGTH_WITHOUT_PEPPER_BITS, Secret, StoredDigest, estimated_strength_bits,
@@ -61,10 +61,10 @@ impl Made {
 }
 
 /// Makes a key for the configuration.
-pub(super) fn create(key: &Arguments) -> anyhow::Result<Exit> {
+pub(super) fn create(key: &Arguments, output: Option<table::Output>) -> anyhow::Result<Exit> {
     let (form, hasher) = key.hashing.load()?;
     let made = Made::new(&form, &key.env, &hasher, key.hashing.pepper.as_ref())?;
-    let text = match key.output {
+    let text = match key.output.or(output.map(Output::from)) {
         None | Some(Output::Yaml) => format!("{}\n\n{}", made.secret.expose(), yaml(key, &made)?),
         Some(Output::Json) => json(key, &made),
         Some(Output::Table | Output::Csv | Output::Secret) => {

@@ -8,6 +8,7 @@ use crate::cli::Exit;
 use crate::cli::call::Call;
 use crate::cli::client::Client;
 use crate::cli::reveal::{Made, Reveal, print_secret};
+use crate::cli::table::Output;
 use crate::cli::terminal::{Consent, ask, expect_person};
 use crate::cli::when::{While, lasting};
 use crate::key::KeyId;
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let path = path_of(&self.id)?;
         if self.grace.is_zero() && !self.consent.is_given() {
             expect_person()?;
@@ -36,6 +37,6 @@ impl Arguments {
         let call = Call::post_json(format!("{path}/rotate"), &json!({"grace": self.grace.as_str()}));
         let answer = client.send(&call.once()?)?;
         let made = Made::<Key> { part: "key", columns: &COLUMNS, remedy: "rotate it once more" };
-        print_secret(&answer, self.output, &made)
+        print_secret(&answer, self.output.or(output.map(Reveal::from)), &made)
     }
 }

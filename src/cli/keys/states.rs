@@ -16,8 +16,8 @@ pub(super) struct Ids {
     #[arg(required = true, value_name = "ID")]
     ids: Vec<KeyId>,
     /// How the keys are printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -30,8 +30,9 @@ pub(super) struct Revoke {
 
 impl Ids {
     /// Goes on after a failure, so that one mistyped id does not leave the others as they were.
-    pub(super) fn run(&self, verb: &str, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, verb: &str, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let paths = self.ids.iter().map(path_of).collect::<Result<Vec<_>, _>>()?;
+        let output = self.output.or(output).unwrap_or_default();
         let mut keys = Vec::new();
         let mut exit = Exit::Done;
         for (id, path) in self.ids.iter().zip(paths) {
@@ -43,22 +44,22 @@ impl Ids {
                 }
             }
         }
-        if !keys.is_empty() || self.output == Output::Json {
-            print_list(self.output, &COLUMNS, &keys)?;
+        if !keys.is_empty() || output == Output::Json {
+            print_list(output, &COLUMNS, &keys)?;
         }
         Ok(exit)
     }
 }
 
 impl Revoke {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         if !self.consent.is_given() {
             expect_person()?;
             for id in &self.ids.ids {
                 ask(&format!("Revoke {}?", described(client, id)?))?;
             }
         }
-        self.ids.run("revoke", client)
+        self.ids.run("revoke", client, output)
     }
 }
 

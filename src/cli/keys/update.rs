@@ -45,8 +45,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N")]
     if_revision: Option<u64>,
     /// How it is printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -60,11 +60,11 @@ enum Field {
 }
 
 impl Arguments {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let path = path_of(&self.id)?;
         let call = Call::patch_json(path, &self.body()?).if_revision(self.if_revision);
         let answer = client.send(&call)?;
-        match self.output {
+        match self.output.or(output).unwrap_or_default() {
             Output::Json => print(&json(&answer.body)),
             output => print_one(output, &COLUMNS, &answer.body["key"]),
         }

@@ -16,17 +16,17 @@ pub(super) struct Arguments {
     #[arg(value_name = "-", allow_hyphen_values = true)]
     input: String,
     /// How it is printed
-    #[arg(long, default_value = "table")]
-    output: Output,
+    #[arg(long)]
+    output: Option<Output>,
 }
 
 impl Arguments {
-    pub(super) fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+    pub(super) fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
         let secret = secret_input::read_text(&self.input)?;
         let answer = client.send(&Call::post_json("/v1/keys/verify", &json!({"secret": secret.as_str()})))?;
         let outcome: String = table::decoded(&answer.body["outcome"])?;
         let exit = if outcome == "active" { Exit::Done } else { Exit::Refused };
-        match self.output {
+        match self.output.or(output).unwrap_or_default() {
             Output::Json => print(&table::json(&answer.body))?,
             output => print_fields(output, &shown(outcome, &answer.body["key"])?)?,
         };
