@@ -5,6 +5,7 @@
 
 #![expect(unused_qualifications, reason = "utoipa's macro repeats its arguments")]
 
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
@@ -26,7 +27,7 @@ use super::list::{self, Page};
 use super::problem::{Code, Problem};
 use super::sources::Shown;
 use super::wire::{Create, KeyAnswer, KeyBody, KeyChanged, KeyPage, KeySecret, Patch, Rotate, StateWord};
-use crate::key::{self, KeyId};
+use crate::key;
 use crate::store::{Action, Filter, Revision};
 
 /// Which keys are listed.
@@ -81,10 +82,10 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) 
     let Some(filter) = filter(&asked, &caller)? else {
         return Ok(document(&KeyPage { keys: Vec::new(), next: None }));
     };
-    let after = asked.cursor.as_deref().map(id_of_cursor).transpose()?;
+    let after = asked.cursor.as_deref().map(of_cursor).transpose()?;
     let page = blocking(api, caller, move |api, caller| list::page(api, caller, &filter, after, limit)).await?;
     let Page { keys, next } = page;
-    let next = next.map(|id| BASE64_URL_SAFE_NO_PAD.encode(id.as_str()));
+    let next = next.map(|id| cursor(id.as_str()));
     Ok(document(&KeyPage { keys: keys.iter().map(KeyBody::from).collect(), next }))
 }
 
@@ -258,7 +259,13 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
-fn id_of_cursor(cursor: &str) -> Result<KeyId, Problem> {
+/// Where the page after the one that ends with this id begins.
+pub(super) fn cursor(id: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(id)
+}
+
+/// The id that the page before ended with.
+pub(super) fn of_cursor<T: FromStr>(cursor: &str) -> Result<T, Problem> {
     let bytes = BASE64_URL_SAFE_NO_PAD.decode(cursor).ok();
     let id = bytes.and_then(|bytes| String::from_utf8(bytes).ok()?.parse().ok());
     id.ok_or_else(|| Problem::new(Code::Malformed, "the cursor is not one that a page ended with"))

@@ -2,20 +2,22 @@
 //!
 //! A token is shown once, when it is made; kept is its SHA-256. Only operators come here.
 
+#![expect(unused_qualifications, reason = "utoipa's macro repeats its arguments")]
+
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::Api;
 use super::auth::Caller;
 use super::body;
 use super::door::blocking;
 use super::idempotency::json;
-use super::keys::document;
+use super::keys::{cursor, document, limit, of_cursor};
 use super::problem::Problem;
 use super::values::{self, Faults, shown};
 use crate::key::{Digest, TokenId, generate_token};
@@ -73,10 +75,24 @@ pub(super) struct TokenChanged {
     revision: u64,
 }
 
-/// All tokens.
+/// Some tokens.
 #[derive(Serialize, ToSchema)]
-pub(super) struct TokenList {
+pub(super) struct TokenPage {
     tokens: Vec<TokenBody>,
+    /// The `cursor` of the next page; none: there is none.
+    #[schema(required = true)]
+    next: Option<String>,
+}
+
+/// Which tokens.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokenQuery {
+    /// The `next` of the page before.
+    cursor: Option<String>,
+    #[param(minimum = 1, maximum = 1000, default = 100)]
+    limit: Option<usize>,
 }
 
 /// Make a token.
@@ -90,10 +106,20 @@ pub(super) async fn create(State(api): State<Arc<Api>>, caller: Caller, request:
 }
 
 /// List tokens.
-#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses((status = 200, body = TokenList)))]
-pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Response, Problem> {
-    let tokens = blocking(api, caller, |api, _| Ok(api.parts.follower.store().tokens()?)).await?;
-    Ok(document(&TokenList { tokens: tokens.iter().map(|(_, token)| token.into()).collect() }))
+///
+/// In the order of ids, also those that are revoked or have expired.
+#[utoipa::path(get, path = "/v1/tokens", tag = "tokens", params(TokenQuery), responses((status = 200, body = TokenPage)))]
+pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) -> Result<Response, Problem> {
+    let asked: TokenQuery = body::query(&uri)?;
+    let limit = limit(asked.limit)?;
+    let after = asked.cursor.as_deref().map(of_cursor).transpose()?;
+    // One more than asked for tells whether there is another page.
+    let listed = move |api: &Api, _: &Caller| Ok(api.parts.follower.store().tokens(after.as_ref(), limit + 1)?);
+    let mut tokens = blocking(api, caller, listed).await?;
+    let is_last = tokens.len() <= limit;
+    tokens.truncate(limit);
+    let next = tokens.last().filter(|_| !is_last).map(|(_, token)| cursor(token.id.as_str()));
+    Ok(document(&TokenPage { tokens: tokens.iter().map(|(_, token)| token.into()).collect(), next }))
 }
 
 /// Revoke a token, for ever.
@@ -137,9 +163,8 @@ fn revoked(api: &Api, caller: &Caller, id: &str) -> Result<TokenChanged, Problem
         Ok(_) | Err(CommitError::Refused { refusal: Refusal::Revoked, .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    let tokens = api.parts.follower.store().tokens()?;
-    let (revision, token) = tokens.iter().find(|(_, token)| token.id == id).ok_or_else(Problem::not_found)?;
-    Ok(TokenChanged { token: token.into(), revision: revision.0 })
+    let (revision, token) = api.parts.follower.store().token(&id)?.ok_or_else(Problem::not_found)?;
+    Ok(TokenChanged { token: (&token).into(), revision: revision.0 })
 }
 
 impl From<&Token> for TokenBody {

@@ -76,15 +76,21 @@ struct Token {
     revoked: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Page {
+    tokens: Vec<Value>,
+    next: Option<String>,
+}
+
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let client = arguments.connection.open()?;
+    let before = arguments.output;
     match &arguments.command {
         Command::Create(create) => create.run(&client, before),
         Command::List { output } => print_list(output.or(before).unwrap_or_default(), &COLUMNS, &all(&client)?),
         Command::Revoke(revoke) => revoke.run(&client, before),
     }
 }
-    let before = arguments.output;
 
 impl Create {
     fn run(&self, client: &Client, output: Option<Output>) -> anyhow::Result<Exit> {
@@ -121,8 +127,19 @@ impl Revoke {
     }
 }
 
+/// All of them, page by page.
 fn all(client: &Client) -> anyhow::Result<Vec<Value>> {
-    Ok(decoded(&client.send(&Call::get("/v1/tokens"))?.body["tokens"])?)
+    let mut tokens = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let call = Call::get("/v1/tokens").query("cursor", cursor.as_deref()).query("limit", Some("1000"));
+        let page: Page = decoded(&client.send(&call)?.body)?;
+        tokens.extend(page.tokens);
+        if page.next.is_none() || page.next == cursor {
+            return Ok(tokens);
+        }
+        cursor = page.next;
+    }
 }
 
 const COLUMNS: Columns<Token> = Columns {

@@ -122,8 +122,14 @@ impl Store for MemoryStore {
         Ok(later.filter(|(_, key)| passes(filter, key)).take(limit).cloned().collect())
     }
 
-    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
-        Ok(self.content().tokens.values().cloned().collect())
+    fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError> {
+        self.content().token(id)
+    }
+
+    fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
+        let content = self.content();
+        let later = content.tokens.values().filter(|(_, token)| after.is_none_or(|after| token.id > *after));
+        Ok(later.take(limit).cloned().collect())
     }
 
     fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {

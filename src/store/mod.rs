@@ -83,8 +83,11 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(Revision, StoredKey)>, StoreError>;
 
-    /// All tokens, in the order of ids.
-    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError>;
+    /// The token with this id, and the revision of its last change.
+    fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError>;
+
+    /// The first tokens in the order of ids, from after `after`; at most `limit`.
+    fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError>;
 
     /// The answer that a token's request of this name was given, if it has not expired by now.
     fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;

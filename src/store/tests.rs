@@ -195,7 +195,12 @@ fn tokens_are_kept_and_revoked_for_good() {
         let put = |token: Token| store.commit(commit(Change::PutToken(token), Expect::Anything));
         put(token(2)).unwrap();
         put(token(1)).unwrap();
-        assert_eq!(store.tokens().unwrap(), [(Revision(2), token(1)), (Revision(1), token(2))]);
+        assert_eq!(store.tokens(None, 9).unwrap(), [(Revision(2), token(1)), (Revision(1), token(2))]);
+        assert_eq!(store.tokens(None, 1).unwrap(), [(Revision(2), token(1))]);
+        assert_eq!(store.tokens(Some(&token(1).id), 1).unwrap(), [(Revision(1), token(2))]);
+        assert_eq!(store.tokens(Some(&token(2).id), 1).unwrap(), []);
+        assert_eq!(store.token(&token(1).id).unwrap(), Some((Revision(2), token(1))));
+        assert_eq!(store.token(&token(3).id).unwrap(), None);
         assert_eq!(refusal(put(Token { id: token_id(3), ..token(1) })), Refusal::TokenTaken(token_id(1)));
         put(Token { name: "new".to_owned(), ..token(1) }).unwrap();
         let revoke = |n| store.commit(commit(Change::RevokeToken(token_id(n)), Expect::Anything));
@@ -204,7 +209,7 @@ fn tokens_are_kept_and_revoked_for_good() {
         assert_eq!(refusal(revoke(3)), Refusal::Missing);
         assert_eq!(refusal(put(token(1))), Refusal::Revoked);
         let expected = Token { name: "new".to_owned(), revoked: Some(NOW), ..token(1) };
-        assert_eq!(store.tokens().unwrap()[0], (Revision(4), expected));
+        assert_eq!(store.tokens(None, 9).unwrap()[0], (Revision(4), expected));
     });
 }
 

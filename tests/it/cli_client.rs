@@ -79,7 +79,7 @@ fn each_command_asks_as_the_api_has_it() {
     check(&["keys", "rotate", "key_1", "--grace", "0s", "--yes"], made(), ("POST", rotate, json!({"grace": "0s"})));
     check(&["keys", "create", "--name", "x"], made(), ("POST", "/v1/keys", json!({"name": "x", "env": "live"})));
     let tokens = json!({"tokens": [token()]});
-    check(&["tokens", "list"], tokens, ("GET", "/v1/tokens", none.clone()));
+    check(&["tokens", "list"], tokens, ("GET", "/v1/tokens?limit=1000", none.clone()));
     let revoked = json!({"token": token(), "revision": 3});
     let path = "/v1/tokens/tok_0123456789abcdef";
     check(&["tokens", "revoke", "tok_0123456789abcdef", "-y"], revoked, ("DELETE", path, none.clone()));
@@ -388,6 +388,16 @@ fn all_pages_of_a_list_are_shown_or_as_many_as_were_asked_for() {
     let admin = Admin::answering(vec![page(1, json!("c1")), page(3, json!("c2"))]);
     assert_eq!(ids(admin.run(&["keys", "list", "--output", "json", "--limit", "3"])), ["key_1", "key_2", "key_3"]);
     assert_eq!(admin.calls()[1].1, "/v1/keys?cursor=c1&limit=1");
+}
+
+#[test]
+fn all_pages_of_tokens_are_shown() {
+    let page = |next: Value| Reply::Json(200, json!({"tokens": [token()], "next": next}));
+    let admin = Admin::answering(vec![page(json!("a=")), page(Value::Null)]);
+    let ran = admin.run(&["tokens", "list", "--output", "json"]);
+    assert_eq!(parsed(&ran).as_array().unwrap().len(), 2);
+    let targets: Vec<_> = admin.calls().into_iter().map(|(_, target, _)| target).collect();
+    assert_eq!(targets, ["/v1/tokens?limit=1000", "/v1/tokens?cursor=a%3D&limit=1000"]);
 }
 
 #[test]

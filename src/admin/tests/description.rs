@@ -45,7 +45,7 @@ fn the_description_is_complete_and_true() {
             ("GET /v1/upstreams", "Upstreams"),
             ("GET /v1/audit", "AuditPage"),
             ("GET /v1/status", "Status"),
-            ("GET /v1/tokens", "TokenList"),
+            ("GET /v1/tokens", "TokenPage"),
             ("GET /v1/keys/nothing", "Problem"),
             ("POST /v1/config/check", "Checked"),
             ("POST /v1/reload", "Reloaded"),

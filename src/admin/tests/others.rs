@@ -28,6 +28,31 @@ fn tokens_are_made_listed_and_revoked() {
 }
 
 #[test]
+fn tokens_are_listed_in_pages() {
+    run(async |world| {
+        for _ in 0..4 {
+            world.ask("POST /v1/tokens", json!({"role": "viewer"})).await.expect(201);
+        }
+        let ids = |page: &Value| -> Vec<String> {
+            page["tokens"].as_array().unwrap().iter().map(|token| text(token, "/id")).collect()
+        };
+        let all = world.ask("GET /v1/tokens", Value::Null).await.expect(200);
+        assert_eq!((ids(&all).len(), &all["next"]), (7, &Value::Null));
+        let (mut seen, mut cursor) = (Vec::new(), String::new());
+        for size in [3, 3, 1] {
+            let page = world.ask(&format!("GET /v1/tokens?limit=3{cursor}"), Value::Null).await.expect(200);
+            assert_eq!(ids(&page).len(), size);
+            seen.extend(ids(&page));
+            cursor = page["next"].as_str().map(|next| format!("&cursor={next}")).unwrap_or_default();
+        }
+        assert_eq!((seen, cursor), (ids(&all), String::new()));
+        for bad in ["limit=0", "limit=1001", "cursor=%2F", "cursor=YQ", "after=x"] {
+            world.ask(&format!("GET /v1/tokens?{bad}"), Value::Null).await.refused(400, "malformed");
+        }
+    });
+}
+
+#[test]
 fn an_explanation_is_asked_of_the_data_plane() {
     run(async |world| {
         let (id, secret) = world.make(named("n")).await;

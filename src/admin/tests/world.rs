@@ -253,8 +253,12 @@ impl Store for Flaky {
         self.works()?.keys(filter, after, limit)
     }
 
-    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
-        self.works()?.tokens()
+    fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError> {
+        self.works()?.token(id)
+    }
+
+    fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
+        self.works()?.tokens(after, limit)
     }
 
     fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {

@@ -53,8 +53,11 @@ impl Store for Unreadable {
     ) -> Result<Vec<(Revision, StoredKey)>, StoreError> {
         self.inner.keys(filter, after, limit)
     }
-    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
-        self.inner.tokens()
+    fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError> {
+        self.inner.token(id)
+    }
+    fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
+        self.inner.tokens(after, limit)
     }
     fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
         self.inner.replay(token, key, now)

@@ -132,8 +132,12 @@ impl Store for SqliteStore {
         self.read(|tables| tables.keys(filter, after, limit))
     }
 
-    fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
-        self.read(|tables| tables.tokens())
+    fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError> {
+        self.read(|tables| tables.token(id))
+    }
+
+    fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
+        self.read(|tables| tables.tokens(after, limit))
     }
 
     fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {

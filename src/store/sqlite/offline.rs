@@ -75,7 +75,7 @@ pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
         schema: Schema::seen(&transaction).map_err(|error| sqlite_error(path, error))?,
         revision,
         keys: tables.key_counts()?,
-        tokens: tables.tokens()?.len(),
+        tokens: tables.tokens(None, usize::MAX)?.len(),
         size_bytes: size_bytes(path).map_err(|error| io_error(path, error))?,
         last_audit: tables.audit(chain.rows.saturating_sub(1), 1)?.pop(),
     })

@@ -61,7 +61,7 @@ impl Tables<'_> {
             each(revision, Record::Key(key));
         }
         secrets.end()?;
-        self.tokens()?.into_iter().for_each(|(revision, token)| each(revision, Record::Token(token)));
+        self.tokens(None, usize::MAX)?.into_iter().for_each(|(revision, token)| each(revision, Record::Token(token)));
         Ok(())
     }
 
@@ -102,8 +102,9 @@ impl Tables<'_> {
         self.list(&sql, params.as_slice(), |row| self.key_of(row))
     }
 
-    pub(super) fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
-        self.list(&format!("SELECT {TOKEN_COLUMNS} FROM tokens ORDER BY id"), [], row::token)
+    pub(super) fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
+        let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ? ORDER BY id LIMIT ?");
+        self.list(&sql, params![after.map_or("", TokenId::as_str), sql_limit(limit)], row::token)
     }
 
     /// How many keys are in each state.

@@ -57,7 +57,7 @@ fn a_restart_finds_everything() {
     assert_eq!(store.key(&id(3)).unwrap(), Some((Revision(3), key(3))));
     assert_eq!(store.key(&id(2)).unwrap().unwrap().1.key.state, State::Revoked);
     assert_eq!(store.key(&id(1)).unwrap().unwrap().1.secrets[0].last_used, Some(at(7)));
-    assert_eq!(store.tokens().unwrap(), [(Revision(5), token(1))]);
+    assert_eq!(store.tokens(None, 9).unwrap(), [(Revision(5), token(1))]);
     assert_eq!(store.replay(&token_id(7), "a", NOW).unwrap().unwrap().revision, Revision(5));
     assert_eq!(store.verify_audit().unwrap(), Verdict::Sound { rows: 6 });
     assert_eq!(store.commit(create(4)).unwrap(), Revision(6));
