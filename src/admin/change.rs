@@ -31,11 +31,9 @@ pub(super) fn patch(
     asked: &Patch,
     condition: &Condition,
 ) -> Result<Changed, Problem> {
-    if caller.owner().is_some() && (asked.owner.is_some() || asked.plan.is_some() || asked.scopes.is_some()) {
-        return Err(Problem::new(
-            Code::Forbidden,
-            "this token may not change the owner, the plan and the scopes of a key",
-        ));
+    // Whatever else a key has may have been narrowed by an operator, and who may change it may widen it.
+    if caller.owner().is_some() && !asked.is_of_the_name_alone() {
+        return Err(Problem::new(Code::Forbidden, "this token may change the name of a key, and nothing else of it"));
     }
     let rules = api.parts.follower.catalog().rules();
     edit(api, caller, id, condition, Action::KeyChange, |stored| {

@@ -32,7 +32,7 @@ pub(super) const TABLE: [Row; 25] = [
     ("DELETE", "/v1/keys/{id}", [All, No, Own]),
     ("POST", "/v1/keys/{id}/revoke", [All, No, Own]),
     ("POST", "/v1/keys/{id}/disable", [All, No, Own]),
-    ("POST", "/v1/keys/{id}/enable", [All, No, Own]),
+    ("POST", "/v1/keys/{id}/enable", [All, No, No]),
     ("POST", "/v1/keys/{id}/rotate", [All, No, Own]),
     ("GET", "/v1/keys/{id}/allowance", [All, All, Own]),
     ("GET", "/v1/usage", [All, All, Own]),

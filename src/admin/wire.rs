@@ -195,6 +195,16 @@ pub(super) struct Patch {
     pub(super) expires: Option<Option<String>>,
 }
 
+impl Patch {
+    /// Whether it leaves everything but the name as it is.
+    pub(super) fn is_of_the_name_alone(&self) -> bool {
+        let Self { name: _, owner, plan, scopes, networks, not_before, expires } = self;
+        let texts = [owner, plan, not_before, expires];
+        let lists = [scopes, networks];
+        texts.iter().all(|text| text.is_none()) && lists.iter().all(|list| list.is_none())
+    }
+}
+
 /// How a secret is replaced.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -23,7 +23,7 @@ fn expected() -> Vec<Row> {
         ("DELETE /v1/keys/{id}", none(), [200, 403, 200]),
         ("POST /v1/keys/{id}/revoke", none(), [200, 403, 200]),
         ("POST /v1/keys/{id}/disable", none(), [200, 403, 200]),
-        ("POST /v1/keys/{id}/enable", none(), [200, 403, 200]),
+        ("POST /v1/keys/{id}/enable", none(), [200, 403, 403]),
         ("POST /v1/keys/{id}/rotate", none(), [200, 403, 200]),
         ("POST /v1/keys:batch", json!({"keys": []}), [200, 403, 403]),
         ("POST /v1/keys/verify", json!({"secret": "x"}), [200, 200, 200]),
@@ -123,7 +123,7 @@ fn an_owner_has_its_own_keys_and_no_others() {
         let (nobodys, _) = world.make(named("n")).await;
         for id in [&theirs, &nobodys, "key_nothing", "%20", "key_%00"] {
             for call in
-                ["GET /v1/keys/{id}", "DELETE /v1/keys/{id}", "POST /v1/keys/{id}/rotate", "POST /v1/keys/{id}/enable"]
+                ["GET /v1/keys/{id}", "DELETE /v1/keys/{id}", "POST /v1/keys/{id}/rotate", "POST /v1/keys/{id}/disable"]
             {
                 let got = world.call(ACME, &call.replace("{id}", id), Value::Null).await;
                 assert_eq!(got.refused(404, "not_found")["detail"], "there is nothing of this id", "{call}");
@@ -157,8 +157,35 @@ fn an_owner_cannot_give_itself_more() {
         for cleared in ["owner", "plan", "scopes"] {
             world.call(ACME, &format!("PATCH /v1/keys/{id}"), json!({cleared: null})).await.refused(403, "forbidden");
         }
-        let own = json!({"name": "m", "expires": "1d", "not_before": null, "networks": ["10.0.0.0/8"]});
-        assert_eq!(world.call(ACME, &format!("PATCH /v1/keys/{id}"), own).await.expect(200)["key"]["name"], "m");
+        let renamed = world.call(ACME, &format!("PATCH /v1/keys/{id}"), json!({"name": "m"})).await.expect(200);
+        assert_eq!(renamed["key"]["name"], "m");
+    });
+}
+
+#[test]
+fn an_owner_takes_back_nothing_that_an_operator_has_narrowed() {
+    run(async |world| {
+        let narrow = json!({"name": "n", "owner": "acme", "networks": ["10.0.0.0/8"], "expires": "1d",
+            "not_before": "2020-01-01T00:00:00Z"});
+        let (id, _) = world.make(narrow).await;
+        world.ask(&format!("POST /v1/keys/{id}/disable"), Value::Null).await.expect(200);
+        let before = world.key(&id).await;
+        for wide in [
+            json!({"networks": null}),
+            json!({"networks": ["0.0.0.0/0"]}),
+            json!({"expires": null}),
+            json!({"expires": "90d"}),
+            json!({"not_before": null}),
+            json!({"name": "m", "networks": []}),
+        ] {
+            world.call(ACME, &format!("PATCH /v1/keys/{id}"), wide).await.refused(403, "forbidden");
+        }
+        world.call(ACME, &format!("POST /v1/keys/{id}/enable"), Value::Null).await.refused(403, "forbidden");
+        assert_eq!(world.key(&id).await, before);
+        let rotated = world.call(ACME, &format!("POST /v1/keys/{id}/rotate"), Value::Null).await.expect(200);
+        for kept in ["state", "networks", "expires", "not_before"] {
+            assert_eq!(rotated["key"][kept], before[kept], "{kept}");
+        }
     });
 }
 
