@@ -14,9 +14,10 @@ use super::door::blocking;
 use super::keys::document;
 use super::problem::{FieldError, Problem};
 use super::values::shown;
+use crate::catalog::Follower;
 use crate::key::State as KeyState;
 use crate::operations::Reload;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 use crate::telemetry::redact;
 use crate::time::Timestamp;
 
@@ -104,7 +105,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>, caller: Caller) -> Resul
                 disabled: count(KeyState::Disabled),
                 revoked: count(KeyState::Revoked),
             },
-            store: health(follower.store()),
+            store: health(follower),
             last_reload: api.parts.state.last_reload().map(LastReload::from),
         })
     });
@@ -112,11 +113,11 @@ pub(super) async fn status(State(api): State<Arc<Api>>, caller: Caller) -> Resul
 }
 
 /// Whether the store can be read.
-fn health(store: &dyn Store) -> String {
-    let word = match store.audit(0, 1) {
-        Ok(_) => "ok",
+fn health(follower: &Follower) -> String {
+    let word = match follower.store().audit(0, 1) {
+        Ok(_) if follower.unreadable() == 0 => "ok",
         Err(StoreError::Failed(_)) => "the store cannot be read; the gateway's log says more",
-        Err(StoreError::Corrupt { .. }) => "the store is damaged: it needs a backup, or a newer program",
+        Ok(_) | Err(StoreError::Corrupt { .. }) => "the store is damaged: it needs a backup, or a newer program",
         Err(StoreError::Closed) => "the store is closed",
     };
     word.to_owned()

@@ -3,7 +3,7 @@
 //! A change answers when it is durable *and* in force: whoever commits goes on as the follower until its own revision is
 //! reached, and takes along what others have committed meanwhile. All calls block. Called by `admin` and `app`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
@@ -13,9 +13,10 @@ use std::thread;
 use super::Catalog;
 use crate::key::{Digest, KeyId, TokenId};
 use crate::store::{
-    Action, Actor, Change, Commit, CommitError, Expect, Origin, Record, Refusal, Revision, Store, StoreError,
+    Action, Actor, Change, Commit, CommitError, Damaged, Expect, Origin, Record, Refusal, Revision, Store, StoreError,
     StoredKey, Token,
 };
+use crate::telemetry::log;
 use crate::time::{self, Timestamp};
 
 /// The store and what follows from it.
@@ -32,6 +33,8 @@ pub struct Follower {
     changed_ms: AtomicI64,
     /// When uses were last noted in the store.
     uses_noted: Mutex<Timestamp>,
+    /// Ids of what cannot be read.
+    unreadable: Mutex<HashSet<String>>,
 }
 
 #[derive(Default)]
@@ -51,10 +54,10 @@ impl Tokens {
 }
 
 impl Follower {
-    /// Brings everything that is stored into force.
+    /// Brings everything that is stored into force; what cannot be read, as revoked.
     ///
     /// # Errors
-    /// If a part of the store cannot be read: a gateway that knows half of its keys is not started.
+    /// If the store cannot be read to its end: a gateway that knows half of its keys is not started.
     pub fn start(store: Arc<dyn Store>, catalog: Arc<Catalog>) -> Result<Self, StoreError> {
         let follower = Self {
             store,
@@ -64,6 +67,7 @@ impl Follower {
             in_force: AtomicU64::new(0),
             changed_ms: AtomicI64::new(0),
             uses_noted: Mutex::new(now()),
+            unreadable: Mutex::default(),
         };
         let newest = follower.load()?;
         follower.reach(&mut follower.following(), newest);
@@ -125,6 +129,11 @@ impl Follower {
     pub fn last_change(&self) -> Option<Timestamp> {
         let changed_ms = self.changed_ms.load(Ordering::Relaxed);
         (changed_ms > 0).then(|| Timestamp::from_unix_ms(changed_ms))
+    }
+
+    /// How many keys and tokens cannot be read, and are refused for it.
+    pub fn unreadable(&self) -> usize {
+        self.unreadable_ids().len()
     }
 
     /// The token with this digest, also one that has expired or is revoked.
@@ -219,15 +228,40 @@ impl Follower {
         newest
     }
 
-    /// Takes a token into force; a key is handed on.
-    fn key_of(&self, record: Record) -> Option<StoredKey> {
-        match record {
+    /// Takes a token into force; a key is handed on. Of what cannot be read it is what is left, which lets nobody in: so one
+    /// damaged row keeps no other change from coming into force.
+    fn key_of(&self, record: Result<Record, Damaged>) -> Option<StoredKey> {
+        match self.sound(record) {
             Record::Key(key) => Some(key),
             Record::Token(token) => {
                 self.tokens.write().unwrap_or_else(PoisonError::into_inner).put(token);
                 None
             }
         }
+    }
+}
+
+impl Follower {
+    fn sound(&self, record: Result<Record, Damaged>) -> Record {
+        let mut unreadable = self.unreadable_ids();
+        match record {
+            Ok(record) => {
+                unreadable.remove(record.id());
+                record
+            }
+            Err(Damaged { remains, error }) => {
+                log::error(
+                    "a row of the store cannot be read; its key or token is refused until it is mended",
+                    &[("id", &remains.id()), ("error", &error)],
+                );
+                unreadable.insert(remains.id().to_owned());
+                *remains
+            }
+        }
+    }
+
+    fn unreadable_ids(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

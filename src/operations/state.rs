@@ -31,6 +31,8 @@ pub struct Live {
     pub changed: Option<Timestamp>,
     /// How durable usage is; none: it is not kept.
     pub usage: Option<UsageFigures>,
+    /// How many keys and tokens of the store cannot be read, and are refused for it.
+    pub unreadable: u64,
 }
 
 /// Where the program listens, as bound.
@@ -129,6 +131,7 @@ impl State {
         let live = self.live();
         self.metrics.keys(live.keys);
         self.metrics.revision(live.revision);
+        self.metrics.unreadable(live.unreadable);
         if let Some(changed) = live.changed {
             self.metrics.changed(changed);
         }
@@ -170,6 +173,7 @@ impl State {
                 "admin": status.addresses.admin,
             },
             "revision": live.revision,
+            "unreadable_records": live.unreadable,
             "config": {
                 "generation": status.generation,
                 "last_reload": status.last_reload.as_ref().map(|(at, reload)| reload.document(*at)),
@@ -257,13 +261,14 @@ mod tests {
         });
         state.reloaded(Reload::Applied { generation: 4 }, NOON);
         let keys = KeyCounts { active: 3, disabled: 2, revoked: 1 };
-        state.ask(move || Live { keys, revision: 7, changed: None, usage: None });
+        state.ask(move || Live { keys, revision: 7, changed: None, usage: None, unreadable: 2 });
         let expected = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "state": "ready",
             "uptime_seconds": 90,
             "addresses": {"listeners": ["127.0.0.1:8080", "[::1]:8080"], "operations": "127.0.0.1:9100", "admin": null},
             "revision": 7,
+            "unreadable_records": 2,
             "config": {
                 "generation": 4,
                 "last_reload": {"time": "2026-07-01T12:00:00.005Z", "result": "applied"},
@@ -291,7 +296,7 @@ mod tests {
         state.reloaded(Reload::Applied { generation: 9 }, NOON);
         state.reloaded(Reload::Refused { problem: String::new() }, Timestamp::from_unix_ms(0));
         let keys = KeyCounts { active: 3, ..KeyCounts::default() };
-        state.ask(move || Live { keys, revision: 7, changed: None });
+        state.ask(move || Live { keys, revision: 7, changed: None, unreadable: 2 });
         let text = state.render();
         for line in [
             "keygate_config_generation 9",
@@ -301,6 +306,7 @@ mod tests {
             "keygate_last_change_seconds 1782907200.005",
             "keygate_keys{state=\"active\"} 3",
             "keygate_revision 7",
+            "keygate_store_unreadable_records 2",
         ] {
             assert!(text.lines().any(|found| found == line), "missing: {line}\n{text}");
         }

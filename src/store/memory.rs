@@ -8,7 +8,7 @@ use super::audit::{AuditRow, Chain, Entry, Verdict, Walk};
 use super::change::{Answer, Commit, Event, Idempotency, Replay};
 use super::decide::{Decided, View, answer_expires, decide};
 use super::error::{CommitError, StoreError};
-use super::record::{Filter, Record, Revision, StoredKey, Token};
+use super::record::{Damaged, Filter, Record, Revision, StoredKey, Token};
 use crate::key::{Digest, KeyId, State, TokenId};
 use crate::time::Timestamp;
 
@@ -87,23 +87,23 @@ impl Store for MemoryStore {
         self.content().revision
     }
 
-    fn load(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<Revision, StoreError> {
+    fn load(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<Revision, StoreError> {
         let (newest, records) = self.since(Revision::default());
-        records.into_iter().for_each(|(revision, record)| each(revision, record));
+        records.into_iter().for_each(|(revision, record)| each(revision, Ok(record)));
         Ok(newest)
     }
 
     fn changes_since(
         &self,
         revision: Revision,
-        each: &mut dyn FnMut(Revision, Record),
+        each: &mut dyn FnMut(Revision, Result<Record, Damaged>),
     ) -> Result<Option<Revision>, StoreError> {
         let (newest, mut records) = self.since(revision);
         if revision > newest {
             return Ok(None);
         }
         records.sort_by_key(|(changed, _)| *changed);
-        records.into_iter().for_each(|(changed, record)| each(changed, record));
+        records.into_iter().for_each(|(changed, record)| each(changed, Ok(record)));
         Ok(Some(newest))
     }
 

@@ -24,7 +24,7 @@ pub use audit::{AuditRow, Fault, Verdict};
 pub use change::{Action, Actor, Answer, Change, Commit, Event, Expect, Idempotency, Origin, Replay};
 pub use error::{CommitError, OpenError, Refusal, StoreError};
 pub use memory::MemoryStore;
-pub use record::{Filter, Record, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
+pub use record::{Damaged, Filter, Record, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
 pub use sqlite::{Checked, Inspected, SqliteStore, backup, check, inspect};
 pub use usage::{
     CursorError, Dimension, Folded, QuotaUse, Retention, Sealed, Snapshot, Step, UsageCursor, UsageQuery, UsageReport,
@@ -59,17 +59,18 @@ pub trait Store: Send + Sync {
     /// The newest durable revision.
     fn revision(&self) -> Revision;
 
-    /// Gives every key and token to `each`, in no particular order, as they stand at the revision that is returned.
-    fn load(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<Revision, StoreError>;
+    /// Gives every key and token to `each`, in no particular order, as they stand at the revision that is returned; of those
+    /// that cannot be read, what is left.
+    fn load(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<Revision, StoreError>;
 
     /// Gives every key and token that changed after `revision` to `each`: once, as it stands at the revision that is
-    /// returned, in the order of the last change.
+    /// returned, in the order of the last change; of those that cannot be read, what is left.
     ///
     /// None if there is no such revision yet: the caller has followed another store, and loads anew.
     fn changes_since(
         &self,
         revision: Revision,
-        each: &mut dyn FnMut(Revision, Record),
+        each: &mut dyn FnMut(Revision, Result<Record, Damaged>),
     ) -> Result<Option<Revision>, StoreError>;
 
     /// The key with this id, and the revision of its last change.

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::error::StoreError;
 use crate::key::{Digest, Key, Name, State, StoredDigest, TextError, TokenId};
 use crate::time::Timestamp;
 
@@ -77,6 +78,16 @@ pub enum Record {
     Key(StoredKey),
     /// An admin token.
     Token(Token),
+}
+
+/// A record whose row cannot be read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{error}")]
+pub struct Damaged {
+    /// What is left of it, as revoked: nobody gets in with what it was. With an id of its own if that cannot be read.
+    pub remains: Box<Record>,
+    /// What is wrong with the row.
+    pub error: StoreError,
 }
 
 /// A text that is no role.

@@ -326,7 +326,7 @@ fn whoever_receives_a_load_may_call_the_store() {
     both(|store| {
         store.commit_all(vec![create(1), create(2)]).unwrap();
         let newest = store.load(&mut |_, record| {
-            if let Record::Key(key) = record {
+            if let Ok(Record::Key(key)) = record {
                 assert!(store.key(&key.key.id).unwrap().is_some());
                 store.commit(put(key)).unwrap();
             }

@@ -100,6 +100,11 @@ impl Metrics {
         self.series.control.revision.store(revision, Ordering::Relaxed);
     }
 
+    /// Sets the number of keys and tokens that cannot be read from the store.
+    pub fn unreadable(&self, records: u64) {
+        self.series.control.unreadable.store(records, Ordering::Relaxed);
+    }
+
     /// Sets the number of keys in force.
     pub fn keys(&self, counts: KeyCounts) {
         let control = &self.series.control;
@@ -167,6 +172,7 @@ pub(super) struct Series {
 pub(super) struct Control {
     pub(super) generation: AtomicU64,
     pub(super) revision: AtomicU64,
+    pub(super) unreadable: AtomicU64,
     pub(super) reloads_applied: AtomicU64,
     pub(super) reloads_refused: AtomicU64,
     pub(super) last_reload_applied: AtomicU64,
@@ -237,6 +243,12 @@ pub(super) static REVISION: Family = Family::new(
     "keygate_revision",
     &[],
     "Place of the newest change of keys or tokens that is in force, in the order of all of them; 0 without a store.",
+);
+pub(super) static UNREADABLE: Family = Family::new(
+    GAUGE,
+    "keygate_store_unreadable_records",
+    &[],
+    "Keys and tokens whose rows in the store are damaged; they are refused. Anything but 0 needs somebody.",
 );
 pub(super) static CONFIG_LAST_RELOAD_SUCCESS: Family = Family::new(
     GAUGE,

@@ -154,6 +154,7 @@ fn configuration(series: &Series) -> Vec<MetricFamily> {
         declared::KEYS
             .of(keys.map(|(state, n)| gauge(&declared::KEYS, &[state], n.load(Ordering::Relaxed) as f64)).collect()),
         declared::REVISION.value(control.revision.load(Ordering::Relaxed) as f64),
+        declared::UNREADABLE.value(control.unreadable.load(Ordering::Relaxed) as f64),
         declared::CONFIG_GENERATION.value(control.generation.load(Ordering::Relaxed) as f64),
         declared::CONFIG_LAST_RELOAD_SUCCESS.value(control.last_reload_applied.load(Ordering::Relaxed) as f64),
         declared::CONFIG_RELOADS.of(reloads.into_iter().map(reload).collect()),
@@ -271,13 +272,14 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-static FAMILIES: [&Family; 24] = [
+static FAMILIES: [&Family; 25] = [
     &declared::REQUESTS,
     &declared::REQUEST_DURATION,
     &declared::GATEWAY_DURATION,
     &declared::DENIALS,
     &declared::KEYS,
     &declared::REVISION,
+    &declared::UNREADABLE,
     &declared::CONFIG_GENERATION,
     &declared::CONFIG_LAST_RELOAD_SUCCESS,
     &declared::CONFIG_RELOADS,

@@ -163,6 +163,28 @@ fn a_key_of_the_store_that_the_file_revoked_once_stays_revoked() {
 }
 
 #[test]
+fn a_damaged_row_keeps_no_revocation_from_coming_into_force() {
+    let upstream = Upstream::echo();
+    let mut managed = Managed::start(Settings::before(&upstream));
+    let [(damaged, its_secret), (revoked, other_secret), (_, good_secret)] =
+        ["a", "b", "c"].map(|name| managed.create(&json!({"name": name})));
+    let damage = "CREATE TRIGGER damage AFTER UPDATE OF name ON keys WHEN new.name = 'damaged'
+        BEGIN UPDATE keys SET owner = ' x' WHERE number = new.number; END";
+    rusqlite::Connection::open(managed.data().join("keygate.db")).unwrap().execute_batch(damage).unwrap();
+    managed.done("PATCH", &format!("/v1/keys/{damaged}"), &json!({"name": "damaged"}));
+    managed.done("DELETE", &format!("/v1/keys/{revoked}"), &Value::Null);
+    for _ in 0..2 {
+        let statuses = [&its_secret, &other_secret, &good_secret].map(|secret| managed.status_with(secret));
+        assert_eq!(statuses, [401, 401, 200]);
+        assert_eq!(managed.gateway.status()["unreadable_records"], 1);
+        assert_eq!(managed.gateway.metrics().sum("keygate_store_unreadable_records", &[]), 1.0);
+        assert!(managed.gateway.logs().contains("a row of the store cannot be read"));
+        managed.gateway.kill();
+        managed.gateway.start_again();
+    }
+}
+
+#[test]
 fn running_answers_end_when_their_key_is_revoked_by_a_call() {
     let upstream = Upstream::events();
     let managed = Managed::start(Settings::before(&upstream));

@@ -21,8 +21,8 @@ use crate::limit::Limit;
 use crate::operations;
 use crate::policy::Plan;
 use crate::store::{
-    Action, Actor, AuditRow, Change, Commit, CommitError, Event, Expect, Filter, MemoryStore, Origin, Record, Replay,
-    Revision, SqliteStore, Store, StoreError, StoredKey, Token, Verdict,
+    Action, Actor, AuditRow, Change, Commit, CommitError, Damaged, Event, Expect, Filter, MemoryStore, Origin, Record,
+    Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, Verdict,
 };
 use crate::telemetry::Metrics;
 use crate::time::{self, Timestamp};
@@ -228,14 +228,14 @@ impl Store for Flaky {
         self.inner.revision()
     }
 
-    fn load(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<Revision, StoreError> {
+    fn load(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<Revision, StoreError> {
         self.works()?.load(each)
     }
 
     fn changes_since(
         &self,
         revision: Revision,
-        each: &mut dyn FnMut(Revision, Record),
+        each: &mut dyn FnMut(Revision, Result<Record, Damaged>),
     ) -> Result<Option<Revision>, StoreError> {
         self.works()?.changes_since(revision, each)
     }

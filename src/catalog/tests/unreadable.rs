@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::key::{Digest, KeyId, TokenId};
 use crate::store::{
-    AuditRow, Commit, CommitError, Event, Filter, MemoryStore, Record, Replay, Revision, Store, StoreError, StoredKey,
-    Token, Verdict,
+    AuditRow, Commit, CommitError, Damaged, Event, Filter, MemoryStore, Record, Replay, Revision, Store, StoreError,
+    StoredKey, Token, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -28,13 +28,13 @@ impl Store for Unreadable {
     fn revision(&self) -> Revision {
         self.inner.revision()
     }
-    fn load(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<Revision, StoreError> {
+    fn load(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<Revision, StoreError> {
         self.inner.load(each)
     }
     fn changes_since(
         &self,
         revision: Revision,
-        each: &mut dyn FnMut(Revision, Record),
+        each: &mut dyn FnMut(Revision, Result<Record, Damaged>),
     ) -> Result<Option<Revision>, StoreError> {
         let one_less = |left: usize| left.checked_sub(1);
         match self.failures.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {

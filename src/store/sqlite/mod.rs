@@ -23,7 +23,7 @@ use super::change::{Commit, Event, Replay};
 use super::decide::View;
 use super::error::{CommitError, OpenError, StoreError};
 use super::file;
-use super::record::{Filter, Record, Revision, StoredKey, Token};
+use super::record::{Damaged, Filter, Record, Revision, StoredKey, Token};
 use crate::key::{Digest, KeyId, TokenId};
 use crate::time::Timestamp;
 
@@ -96,7 +96,7 @@ impl Store for SqliteStore {
         self.writer.newest()
     }
 
-    fn load(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<Revision, StoreError> {
+    fn load(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<Revision, StoreError> {
         self.read(|tables| {
             let (newest, _) = tables.head()?;
             tables.each(each)?;
@@ -107,7 +107,7 @@ impl Store for SqliteStore {
     fn changes_since(
         &self,
         revision: Revision,
-        each: &mut dyn FnMut(Revision, Record),
+        each: &mut dyn FnMut(Revision, Result<Record, Damaged>),
     ) -> Result<Option<Revision>, StoreError> {
         self.read(|tables| {
             let (newest, _) = tables.head()?;

@@ -148,10 +148,12 @@ fn reference_faults(connection: &Connection) -> Result<Vec<String>, StoreError> 
 fn record_faults(tables: Tables<'_>) -> Result<Vec<String>, StoreError> {
     let (newest, _) = tables.head()?;
     let mut faults = Vec::new();
-    tables.each(&mut |revision, record| {
-        if revision > newest {
+    tables.each(&mut |revision, record| match record {
+        Ok(record) if revision > newest => {
             faults.push(format!("`{}` is of revision {revision}, but the newest is {newest}", record.id()));
         }
+        Ok(_) => {}
+        Err(damaged) => faults.push(damaged.to_string()),
     })?;
     Ok(faults)
 }

@@ -5,14 +5,15 @@
 use rusqlite::{Connection, Params, Row, Rows, ToSql, params};
 
 use super::row::{
-    self, ANSWER_COLUMNS, AUDIT_COLUMNS, HEAD_COLUMNS, KEY_COLUMNS, SECRET_COLUMNS, TOKEN_COLUMNS, corrupt,
+    self, ANSWER_COLUMNS, AUDIT_COLUMNS, HEAD_COLUMNS, KEY_COLUMNS, MaybeSecret, SECRET_COLUMNS, Secrets,
+    TOKEN_COLUMNS, corrupt,
 };
 use crate::key::{Digest, KeyId, State, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain, Verdict, Walk};
 use crate::store::change::Replay;
 use crate::store::decide::View;
-use crate::store::record::{Filter, Record, Revision, StoredKey, StoredSecret, Token, state_word};
+use crate::store::record::{Damaged, Filter, Record, Revision, StoredKey, Token, state_word};
 use crate::time::Timestamp;
 
 /// The tables, as one connection sees them.
@@ -52,16 +53,18 @@ impl Tables<'_> {
     }
 
     /// All keys and tokens: two walks side by side in the order of numbers, because a look-up per key would double the time.
-    pub(super) fn each(&self, each: &mut dyn FnMut(Revision, Record)) -> Result<(), StoreError> {
+    pub(super) fn each(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<(), StoreError> {
         let mut keys = self.0.prepare(&format!("SELECT {KEY_COLUMNS} FROM keys ORDER BY number"))?;
         let mut secrets = self.0.prepare(&format!("SELECT {SECRET_COLUMNS} FROM secrets ORDER BY key, place"))?;
         let (mut keys, mut secrets) = (keys.query([])?, SecretsInOrder::new(secrets.query([])?)?);
         while let Some(row) = keys.next()? {
-            let (revision, key) = row::key(row, secrets.of(row.get(0)?)?)?;
-            each(revision, Record::Key(key));
+            let (revision, key) = row::key_or_remains(row, secrets.of(row.get(0)?)?)?;
+            each(revision, key);
         }
         secrets.end()?;
-        self.tokens(None, usize::MAX)?.into_iter().for_each(|(revision, token)| each(revision, Record::Token(token)));
+        let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens");
+        let tokens = self.list(&sql, [], row::token_or_remains)?;
+        tokens.into_iter().for_each(|(revision, token)| each(revision, token));
         Ok(())
     }
 
@@ -69,21 +72,21 @@ impl Tables<'_> {
     pub(super) fn each_since(
         &self,
         revision: Revision,
-        each: &mut dyn FnMut(Revision, Record),
+        each: &mut dyn FnMut(Revision, Result<Record, Damaged>),
     ) -> Result<(), StoreError> {
         let revision = [revision.0.cast_signed()];
         let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE revision > ? ORDER BY revision");
-        let mut tokens = self.list(&sql, revision, row::token)?.into_iter().peekable();
+        let mut tokens = self.list(&sql, revision, row::token_or_remains)?.into_iter().peekable();
         let sql = format!("SELECT {KEY_COLUMNS} FROM keys WHERE revision > ? ORDER BY revision");
         self.walk(&sql, revision, |row| {
-            let (changed, key) = self.key_of(row)?;
+            let (changed, key) = row::key_or_remains(row, self.secrets_of(row)?)?;
             while let Some((earlier, token)) = tokens.next_if(|(at, _)| *at < changed) {
-                each(earlier, Record::Token(token));
+                each(earlier, token);
             }
-            each(changed, Record::Key(key));
+            each(changed, key);
             Ok(())
         })?;
-        tokens.for_each(|(changed, token)| each(changed, Record::Token(token)));
+        tokens.for_each(|(changed, token)| each(changed, token));
         Ok(())
     }
 
@@ -136,10 +139,23 @@ impl Tables<'_> {
 
     /// A row of `keys`, with its secrets looked up.
     fn key_of(&self, row: &Row<'_>) -> Result<(Revision, StoredKey), StoreError> {
+        match row::key_or_remains(row, self.secrets_of(row)?)? {
+            (revision, Ok(Record::Key(key))) => Ok((revision, key)),
+            (_, Ok(Record::Token(token))) => Err(corrupt("keys", token.id, "it is a token")),
+            (_, Err(damaged)) => Err(damaged.error),
+        }
+    }
+
+    /// The secrets of a row of `keys`.
+    fn secrets_of(&self, row: &Row<'_>) -> Result<Secrets, StoreError> {
         let number: i64 = row.get(0)?;
         let sql = format!("SELECT {SECRET_COLUMNS} FROM secrets WHERE key = ? ORDER BY place");
-        let secrets = self.list(&sql, [number], row::secret)?;
-        row::key(row, secrets.into_iter().map(|(_, secret)| secret).collect())
+        let mut secrets = Secrets::default();
+        self.walk(&sql, [number], |row| {
+            secrets.add(row::secret_or_remains(row)?.1);
+            Ok(())
+        })?;
+        Ok(secrets)
     }
 
     /// The first row, if there is one.
@@ -188,7 +204,7 @@ impl Tables<'_> {
 /// The rows of `secrets` in the order of their keys, taken key by key.
 struct SecretsInOrder<'s> {
     rows: Rows<'s>,
-    next: Option<(i64, StoredSecret)>,
+    next: Option<(i64, MaybeSecret)>,
 }
 
 impl<'s> SecretsInOrder<'s> {
@@ -199,10 +215,10 @@ impl<'s> SecretsInOrder<'s> {
     }
 
     /// The secrets of the next key.
-    fn of(&mut self, number: i64) -> Result<Vec<StoredSecret>, StoreError> {
-        let mut secrets = Vec::new();
+    fn of(&mut self, number: i64) -> Result<Secrets, StoreError> {
+        let mut secrets = Secrets::default();
         while let Some((_, secret)) = self.next.take_if(|(key, _)| *key == number) {
-            secrets.push(secret);
+            secrets.add(secret);
             self.step()?;
         }
         self.check_none_before(number)?;
@@ -221,7 +237,7 @@ impl<'s> SecretsInOrder<'s> {
     }
 
     fn step(&mut self) -> Result<(), StoreError> {
-        self.next = self.rows.next()?.map(row::secret).transpose()?;
+        self.next = self.rows.next()?.map(row::secret_or_remains).transpose()?;
         Ok(())
     }
 }

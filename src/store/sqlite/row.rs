@@ -6,11 +6,11 @@ use std::str::FromStr;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use crate::key::{Digest, Key, KeyId, State, StoredDigest};
+use crate::key::{Digest, Key, KeyId, State, StoredDigest, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain};
 use crate::store::change::{Answer, Replay};
-use crate::store::record::{Revision, StoredKey, StoredSecret, Token};
+use crate::store::record::{Damaged, Record, Revision, Role, StoredKey, StoredSecret, Token};
 use crate::time::Timestamp;
 
 /// The columns of [`key`], from `keys`.
@@ -28,8 +28,62 @@ pub(super) const AUDIT_COLUMNS: &str =
 /// The columns of [`head`], from `head`.
 pub(super) const HEAD_COLUMNS: &str = "only, revision, audit_rows, audit_hash";
 
-/// A row of `keys`, with its rows of `secrets`.
-pub(super) fn key(row: &Row<'_>, secrets: Vec<StoredSecret>) -> Result<(Revision, StoredKey), StoreError> {
+/// The rows of `secrets` of one key, as far as they can be read.
+#[derive(Debug, Default)]
+pub(super) struct Secrets {
+    found: Vec<StoredSecret>,
+    /// What is wrong with the first that is damaged.
+    error: Option<StoreError>,
+}
+
+/// A row of `secrets`, or what is left of it.
+pub(super) type MaybeSecret = Result<StoredSecret, (Option<StoredSecret>, StoreError)>;
+
+impl Secrets {
+    /// Takes one more, or what is left of it.
+    pub(super) fn add(&mut self, secret: MaybeSecret) {
+        match secret {
+            Ok(secret) => self.found.push(secret),
+            Err((remains, error)) => {
+                self.found.extend(remains);
+                self.error.get_or_insert(error);
+            }
+        }
+    }
+}
+
+/// A row of `keys` with its rows of `secrets`, or what is left of them.
+pub(super) fn key_or_remains(
+    row: &Row<'_>,
+    Secrets { found, error }: Secrets,
+) -> Result<(Revision, Result<Record, Damaged>), StoreError> {
+    let cells = Cells { table: "keys", row };
+    let error = match (key(row), error) {
+        (Ok((revision, key)), None) => return Ok((revision, Ok(Record::Key(StoredKey { secrets: found, ..key })))),
+        (Err(error @ StoreError::Corrupt { .. }), _) | (Ok(_), Some(error)) => error,
+        (Err(error), _) => return Err(error),
+    };
+    let id = cells.parse(2).or_else(|_| {
+        let id = format!("unreadable-key-{}", cells.integer(0)?).parse();
+        Ok::<_, StoreError>(id.expect("a number makes it an id"))
+    })?;
+    let key = Key {
+        id,
+        name: String::new(),
+        owner: cells.parse_or_null(4).ok().flatten(),
+        plan: None,
+        scopes: Vec::new(),
+        networks: Vec::new(),
+        not_before: None,
+        expires: None,
+        state: State::Revoked,
+    };
+    let remains = StoredKey { key, secrets: found, created: UNKNOWN, changed: UNKNOWN };
+    Ok((cells.revision(1)?, Err(Damaged { remains: Box::new(Record::Key(remains)), error })))
+}
+
+/// A row of `keys`, without its secrets.
+fn key(row: &Row<'_>) -> Result<(Revision, StoredKey), StoreError> {
     let cells = Cells { table: "keys", row };
     let key = Key {
         id: cells.parse(2)?,
@@ -42,12 +96,12 @@ pub(super) fn key(row: &Row<'_>, secrets: Vec<StoredSecret>) -> Result<(Revision
         expires: cells.instant_or_null(9)?,
         state: cells.state(10)?,
     };
-    let stored = StoredKey { key, secrets, created: cells.instant(11)?, changed: cells.instant(12)? };
+    let stored = StoredKey { key, secrets: Vec::new(), created: cells.instant(11)?, changed: cells.instant(12)? };
     Ok((cells.revision(1)?, stored))
 }
 
 /// A row of `secrets`, with the number of its key.
-pub(super) fn secret(row: &Row<'_>) -> Result<(i64, StoredSecret), StoreError> {
+fn secret(row: &Row<'_>) -> Result<(i64, StoredSecret), StoreError> {
     let cells = Cells { table: "secrets", row };
     let secret = StoredSecret {
         digest: StoredDigest { pepper: cells.parse_or_null(1)?, digest: cells.digest(2)? },
@@ -57,6 +111,43 @@ pub(super) fn secret(row: &Row<'_>) -> Result<(i64, StoredSecret), StoreError> {
         last_used: cells.instant_or_null(6)?,
     };
     Ok((cells.integer(0)?, secret))
+}
+
+/// A row of `secrets`, with the number of its key; of one that is damaged, what is left: its digest.
+pub(super) fn secret_or_remains(row: &Row<'_>) -> Result<(i64, MaybeSecret), StoreError> {
+    let error = match secret(row) {
+        Ok((key, secret)) => return Ok((key, Ok(secret))),
+        Err(error @ StoreError::Corrupt { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let cells = Cells { table: "secrets", row };
+    let remains = |digest| StoredSecret {
+        digest: StoredDigest { pepper: None, digest },
+        hint: String::new(),
+        since: UNKNOWN,
+        until: None,
+        last_used: None,
+    };
+    Ok((cells.integer(0)?, Err((cells.digest(2).ok().map(remains), error))))
+}
+
+/// A row of `tokens`, or what is left of it.
+pub(super) fn token_or_remains(row: &Row<'_>) -> Result<(Revision, Result<Record, Damaged>), StoreError> {
+    let error = match token(row) {
+        Ok((revision, token)) => return Ok((revision, Ok(Record::Token(token)))),
+        Err(error @ StoreError::Corrupt { .. }) => error,
+        Err(error) => return Err(error),
+    };
+    let cells = Cells { table: "tokens", row };
+    let revision = cells.revision(1)?;
+    let unknown = || format!("tok_unreadable{:06}", revision.0 % 1_000_000).parse().expect("a number makes it an id");
+    let id: TokenId = cells.parse(0).unwrap_or_else(|_| unknown());
+    // Without a digest of its own it has one that no token has.
+    let digest = cells.digest(2).unwrap_or_else(|_| Digest::of(id.as_str().as_bytes()));
+    let name = String::new();
+    let remains =
+        Token { id, name, digest, role: Role::Viewer, created: UNKNOWN, expires: None, revoked: Some(UNKNOWN) };
+    Ok((revision, Err(Damaged { remains: Box::new(Record::Token(remains)), error })))
 }
 
 /// A row of `tokens`.
@@ -117,6 +208,9 @@ pub(super) fn holder(row: &Row<'_>) -> Result<(KeyId, State), StoreError> {
 pub(super) fn corrupt(table: &'static str, row: impl Display, reason: &str) -> StoreError {
     StoreError::Corrupt { table, row: row.to_string(), reason: reason.to_owned() }
 }
+
+/// When something happened of which nobody knows any more.
+const UNKNOWN: Timestamp = Timestamp::from_unix_ms(0);
 
 /// The cells of one row, by column.
 struct Cells<'r> {

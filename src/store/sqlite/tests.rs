@@ -186,16 +186,58 @@ fn a_row_that_cannot_be_read_is_named() {
         ("UPDATE keys SET networks = '10.0.0.0/99' WHERE id = 'key_1'", "keys", "1", "networks"),
         ("UPDATE secrets SET pepper = 'P 1' WHERE key = 1", "secrets", "1", "pepper"),
         ("UPDATE tokens SET role = 'root'", "tokens", "tok_0000000000000001", "role"),
-        ("PRAGMA foreign_keys = OFF; DELETE FROM keys WHERE number = 2", "secrets", "2", "no such key"),
     ] {
         let (folder, path) = closed();
         tamper(&path, sql);
-        let error = open(folder.path()).load(&mut |_, _| ()).unwrap_err();
-        let StoreError::Corrupt { table: found, row: found_row, reason } = &error else { panic!("{error}") };
-        assert_eq!((*found, found_row.as_str()), (table, row));
+        let mut damaged = Vec::new();
+        open(folder.path()).load(&mut |_, record| damaged.extend(record.err())).unwrap();
+        let StoreError::Corrupt { table: found, row: found_row, reason } = &damaged[0].error else {
+            panic!("{damaged:?}")
+        };
+        assert_eq!((damaged.len(), *found, found_row.as_str()), (1, table, row));
         assert!(reason.contains(word), "{reason}");
-        assert!(!check(&path).unwrap().is_sound());
+        let faults = check(&path).unwrap().faults;
+        assert!(faults.len() == 1 && faults[0].contains(reason), "{faults:?}");
     }
+}
+
+#[test]
+fn secrets_without_a_key_are_refused() {
+    let (folder, path) = closed();
+    tamper(&path, "PRAGMA foreign_keys = OFF; DELETE FROM keys WHERE number = 2");
+    let error = open(folder.path()).load(&mut |_, _| ()).unwrap_err();
+    assert!(error.to_string().contains("row 2 of table `secrets`: there is no such key"), "{error}");
+    assert!(!check(&path).unwrap().is_sound());
+}
+
+#[test]
+fn what_is_left_of_a_row_is_revoked_and_keeps_its_digests() {
+    let (folder, path) = closed();
+    tamper(
+        &path,
+        "UPDATE keys SET id = 'a b' WHERE number = 1; UPDATE secrets SET pepper = 'P 1' WHERE key = 3;
+         UPDATE tokens SET role = 'root'",
+    );
+    let store = open(folder.path());
+    let (mut loaded, mut since) = (Vec::new(), Vec::new());
+    store.load(&mut |revision, record| loaded.push((revision, record.map_err(|damaged| *damaged.remains)))).unwrap();
+    let each =
+        &mut |revision, record: Result<_, Damaged>| since.push((revision, record.map_err(|damaged| *damaged.remains)));
+    store.changes_since(Revision(0), each).unwrap();
+    loaded.sort_by_key(|(revision, _)| *revision);
+    assert_eq!(loaded, since);
+    let remains: Vec<_> = loaded.iter().map(|(revision, record)| (revision.0, record.as_ref())).collect();
+    let [(1, Err(Record::Key(first))), (3, Err(Record::Key(third))), (4, Ok(_)), (5, Err(Record::Token(held)))] =
+        remains.as_slice()
+    else {
+        panic!("{remains:?}")
+    };
+    assert_eq!(
+        [first, third].map(|key| (key.key.id.as_str(), key.key.state)),
+        [("unreadable-key-1", State::Revoked), ("key_3", State::Revoked)]
+    );
+    assert_eq!([first, third].map(|key| key.secrets[0].digest.digest), [digest(1), digest(3)]);
+    assert_eq!((&held.id, held.digest, held.is_valid(NOW)), (&token(1).id, token(1).digest, false));
 }
 
 #[test]

@@ -133,13 +133,14 @@ pub(in crate::store) fn refusal(outcome: Result<Revision, CommitError>) -> Refus
 /// All there is, in the order of last changes.
 pub(in crate::store) fn loaded(store: &dyn Store) -> Vec<(Revision, Record)> {
     let mut records = Vec::new();
-    store.load(&mut |revision, record| records.push((revision, record))).unwrap();
+    store.load(&mut |revision, record| records.push((revision, record.unwrap()))).unwrap();
     records.sort_by_key(|(revision, _)| *revision);
     records
 }
 
 pub(in crate::store) fn since(store: &dyn Store, revision: u64) -> Option<Vec<(Revision, Record)>> {
     let mut records = Vec::new();
-    let newest = store.changes_since(Revision(revision), &mut |changed, record| records.push((changed, record)));
+    let newest =
+        store.changes_since(Revision(revision), &mut |changed, record| records.push((changed, record.unwrap())));
     newest.unwrap().map(|_| records)
 }

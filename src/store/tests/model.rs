@@ -138,7 +138,8 @@ struct Follower {
 impl Follower {
     fn follow(&mut self, store: &dyn Store) {
         let mut changed = Vec::new();
-        let newest = store.changes_since(self.reached, &mut |revision, record| changed.push((revision, record)));
+        let newest =
+            store.changes_since(self.reached, &mut |revision, record| changed.push((revision, record.unwrap())));
         self.reached = newest.unwrap().unwrap();
         self.keys.extend(without_use(modelled(changed)));
         assert_eq!(self.keys, without_use(modelled(loaded(store))));

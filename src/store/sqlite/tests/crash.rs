@@ -103,7 +103,7 @@ fn what_was_acknowledged_outlives_a_kill() {
         let mut stored = HashMap::new();
         store
             .load(&mut |revision, record| {
-                let Record::Key(key) = record else { panic!("no tokens were put") };
+                let Ok(Record::Key(key)) = record else { panic!("no tokens were put") };
                 stored.insert(key.key.id.clone(), (age(&key), revision.0));
             })
             .unwrap();
