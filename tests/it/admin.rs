@@ -178,10 +178,32 @@ fn a_damaged_row_keeps_no_revocation_from_coming_into_force() {
         assert_eq!(statuses, [401, 401, 200]);
         assert_eq!(managed.gateway.status()["unreadable_records"], 1);
         assert_eq!(managed.gateway.metrics().sum("keygate_store_unreadable_records", &[]), 1.0);
+        let listed = managed.done("GET", "/v1/keys?state=revoked", &Value::Null);
+        assert_eq!(listed["keys"].as_array().unwrap().len(), 2, "{listed}");
         assert!(managed.gateway.logs().contains("a row of the store cannot be read"));
         managed.gateway.kill();
         managed.gateway.start_again();
     }
+        managed.admin = wait_until("the address of the admin API", || admin_address(&managed.gateway.logs()));
+    }
+}
+
+#[test]
+fn silent_and_slow_connections_keep_no_operator_out() {
+    let upstream = Upstream::echo();
+    let managed = Managed::start(Settings::before(&upstream));
+    for said in ["", "GET /v1/status HTTP/1.1\r\nHost: x\r\n"] {
+        let connections: Vec<TcpStream> = (0..300)
+            .map(|_| {
+                let mut stream = TcpStream::connect(managed.admin).unwrap();
+                stream.write_all(said.as_bytes()).unwrap();
+                stream
+            })
+            .collect();
+        let begin = Instant::now();
+        managed.done("GET", "/v1/status", &Value::Null);
+        assert!(begin.elapsed() < Duration::from_secs(4), "others were waited for: {:?}", begin.elapsed());
+        drop(connections);
 }
 
 #[test]

@@ -31,12 +31,12 @@ impl View for Tables<'_> {
     }
 
     fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError> {
-        self.one(&format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"), [id.as_str()], row::token)
+        self.one(&format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE id = ?"), [id.as_str()], token_of)
     }
 
     fn token_holder(&self, digest: &Digest) -> Result<Option<TokenId>, StoreError> {
         let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE digest = ?");
-        Ok(self.one(&sql, [digest.as_bytes()], row::token)?.map(|(_, token)| token.id))
+        Ok(self.one(&sql, [digest.as_bytes()], token_of)?.map(|(_, token)| token.id))
     }
 
     fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
@@ -58,13 +58,13 @@ impl Tables<'_> {
         let mut secrets = self.0.prepare(&format!("SELECT {SECRET_COLUMNS} FROM secrets ORDER BY key, place"))?;
         let (mut keys, mut secrets) = (keys.query([])?, SecretsInOrder::new(secrets.query([])?)?);
         while let Some(row) = keys.next()? {
-            let (revision, key) = row::key_or_remains(row, secrets.of(row.get(0)?)?)?;
-            each(revision, key);
+            let (revision, key, error) = row::key_or_remains(row, secrets.of(row.get(0)?)?)?;
+            each(revision, whole(Record::Key(key), error));
         }
         secrets.end()?;
         let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens");
         let tokens = self.list(&sql, [], row::token_or_remains)?;
-        tokens.into_iter().for_each(|(revision, token)| each(revision, token));
+        tokens.into_iter().for_each(|(revision, token, error)| each(revision, whole(Record::Token(token), error)));
         Ok(())
     }
 
@@ -79,14 +79,14 @@ impl Tables<'_> {
         let mut tokens = self.list(&sql, revision, row::token_or_remains)?.into_iter().peekable();
         let sql = format!("SELECT {KEY_COLUMNS} FROM keys WHERE revision > ? ORDER BY revision");
         self.walk(&sql, revision, |row| {
-            let (changed, key) = row::key_or_remains(row, self.secrets_of(row)?)?;
-            while let Some((earlier, token)) = tokens.next_if(|(at, _)| *at < changed) {
-                each(earlier, token);
+            let (changed, key, error) = row::key_or_remains(row, self.secrets_of(row)?)?;
+            while let Some((earlier, token, error)) = tokens.next_if(|(at, ..)| *at < changed) {
+                each(earlier, whole(Record::Token(token), error));
             }
-            each(changed, key);
+            each(changed, whole(Record::Key(key), error));
             Ok(())
         })?;
-        tokens.for_each(|(changed, token)| each(changed, token));
+        tokens.for_each(|(changed, token, error)| each(changed, whole(Record::Token(token), error)));
         Ok(())
     }
 
@@ -107,7 +107,7 @@ impl Tables<'_> {
 
     pub(super) fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
         let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ? ORDER BY id LIMIT ?");
-        self.list(&sql, params![after.map_or("", TokenId::as_str), sql_limit(limit)], row::token)
+        self.list(&sql, params![after.map_or("", TokenId::as_str), sql_limit(limit)], token_of)
     }
 
     /// How many keys are in each state.
@@ -137,13 +137,10 @@ impl Tables<'_> {
         Ok(walk.verdict())
     }
 
-    /// A row of `keys`, with its secrets looked up.
+    /// A row of `keys`, with its secrets looked up; of one that is damaged what is in force of it, so that nothing changes it.
     fn key_of(&self, row: &Row<'_>) -> Result<(Revision, StoredKey), StoreError> {
-        match row::key_or_remains(row, self.secrets_of(row)?)? {
-            (revision, Ok(Record::Key(key))) => Ok((revision, key)),
-            (_, Ok(Record::Token(token))) => Err(corrupt("keys", token.id, "it is a token")),
-            (_, Err(damaged)) => Err(damaged.error),
-        }
+        let (revision, key, _) = row::key_or_remains(row, self.secrets_of(row)?)?;
+        Ok((revision, key))
     }
 
     /// The secrets of a row of `keys`.
@@ -198,6 +195,19 @@ impl Tables<'_> {
             step(row)?;
         }
         Ok(())
+    }
+}
+
+/// A row of `tokens`; likewise.
+fn token_of(row: &Row<'_>) -> Result<(Revision, Token), StoreError> {
+    let (revision, token, _) = row::token_or_remains(row)?;
+    Ok((revision, token))
+}
+
+fn whole(record: Record, error: Option<StoreError>) -> Result<Record, Damaged> {
+    match error {
+        None => Ok(record),
+        Some(error) => Err(Damaged { remains: Box::new(record), error }),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::key::{Digest, Key, KeyId, State, StoredDigest, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain};
 use crate::store::change::{Answer, Replay};
-use crate::store::record::{Damaged, Record, Revision, Role, StoredKey, StoredSecret, Token};
+use crate::store::record::{Revision, Role, StoredKey, StoredSecret, Token};
 use crate::time::Timestamp;
 
 /// The columns of [`key`], from `keys`.
@@ -52,14 +52,14 @@ impl Secrets {
     }
 }
 
-/// A row of `keys` with its rows of `secrets`, or what is left of them.
+/// A row of `keys` with its rows of `secrets`; or what is left of them, as revoked, with what is wrong with it.
 pub(super) fn key_or_remains(
     row: &Row<'_>,
     Secrets { found, error }: Secrets,
-) -> Result<(Revision, Result<Record, Damaged>), StoreError> {
+) -> Result<(Revision, StoredKey, Option<StoreError>), StoreError> {
     let cells = Cells { table: "keys", row };
     let error = match (key(row), error) {
-        (Ok((revision, key)), None) => return Ok((revision, Ok(Record::Key(StoredKey { secrets: found, ..key })))),
+        (Ok((revision, key)), None) => return Ok((revision, StoredKey { secrets: found, ..key }, None)),
         (Err(error @ StoreError::Corrupt { .. }), _) | (Ok(_), Some(error)) => error,
         (Err(error), _) => return Err(error),
     };
@@ -79,7 +79,7 @@ pub(super) fn key_or_remains(
         state: State::Revoked,
     };
     let remains = StoredKey { key, secrets: found, created: UNKNOWN, changed: UNKNOWN };
-    Ok((cells.revision(1)?, Err(Damaged { remains: Box::new(Record::Key(remains)), error })))
+    Ok((cells.revision(1)?, remains, Some(error)))
 }
 
 /// A row of `keys`, without its secrets.
@@ -131,10 +131,10 @@ pub(super) fn secret_or_remains(row: &Row<'_>) -> Result<(i64, MaybeSecret), Sto
     Ok((cells.integer(0)?, Err((cells.digest(2).ok().map(remains), error))))
 }
 
-/// A row of `tokens`, or what is left of it.
-pub(super) fn token_or_remains(row: &Row<'_>) -> Result<(Revision, Result<Record, Damaged>), StoreError> {
+/// A row of `tokens`; or what is left of it, as revoked, with what is wrong with it.
+pub(super) fn token_or_remains(row: &Row<'_>) -> Result<(Revision, Token, Option<StoreError>), StoreError> {
     let error = match token(row) {
-        Ok((revision, token)) => return Ok((revision, Ok(Record::Token(token)))),
+        Ok((revision, token)) => return Ok((revision, token, None)),
         Err(error @ StoreError::Corrupt { .. }) => error,
         Err(error) => return Err(error),
     };
@@ -147,11 +147,11 @@ pub(super) fn token_or_remains(row: &Row<'_>) -> Result<(Revision, Result<Record
     let name = String::new();
     let remains =
         Token { id, name, digest, role: Role::Viewer, created: UNKNOWN, expires: None, revoked: Some(UNKNOWN) };
-    Ok((revision, Err(Damaged { remains: Box::new(Record::Token(remains)), error })))
+    Ok((revision, remains, Some(error)))
 }
 
 /// A row of `tokens`.
-pub(super) fn token(row: &Row<'_>) -> Result<(Revision, Token), StoreError> {
+fn token(row: &Row<'_>) -> Result<(Revision, Token), StoreError> {
     let cells = Cells { table: "tokens", row };
     let token = Token {
         id: cells.parse(0)?,

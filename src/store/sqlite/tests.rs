@@ -13,9 +13,10 @@ use super::*;
 use crate::key::State;
 use crate::store::audit::Fault;
 use crate::store::tests::{
-    NOW, at, commit, create, digest, id, idempotency, key, key_with, loaded, open, origin, put, revoke, token, token_id,
+    NOW, at, commit, create, digest, id, idempotency, key, key_with, loaded, open, origin, put, refusal, revoke, token,
+    token_id,
 };
-use crate::store::{Action, Change, Expect};
+use crate::store::{Action, Change, Expect, Refusal};
 
 /// A folder with a closed store of a few records: five revisions, six audit rows.
 fn closed() -> (tempfile::TempDir, PathBuf) {
@@ -238,6 +239,9 @@ fn what_is_left_of_a_row_is_revoked_and_keeps_its_digests() {
     );
     assert_eq!([first, third].map(|key| key.secrets[0].digest.digest), [digest(1), digest(3)]);
     assert_eq!((&held.id, held.digest, held.is_valid(NOW)), (&token(1).id, token(1).digest, false));
+    assert_eq!(store.key(&id(3)).unwrap().map(|(_, key)| key.key.state), Some(State::Revoked));
+    assert_eq!(refusal(store.commit(put(key(3)))), Refusal::Revoked, "nothing is written over it");
+    assert_eq!((store.keys(&Filter::default(), None, 9).unwrap().len(), store.tokens(None, 9).unwrap().len()), (3, 1));
 }
 
 #[test]
