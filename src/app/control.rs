@@ -243,16 +243,14 @@ impl Control {
     }
 
     fn check_threads(&self) -> anyhow::Result<()> {
-        if self.gateway.as_ref().is_some_and(Gateway::has_failed) {
-            bail!("a data thread has ended");
-        }
-        if self.log_thread.has_failed() {
-            bail!("the log thread has ended");
-        }
-        if self.metering.as_ref().is_some_and(Metering::has_failed) {
-            bail!("a thread that keeps usage has ended");
-        }
-        Ok(())
+        let threads = [
+            ("a data thread", self.gateway.as_ref().is_some_and(Gateway::has_failed)),
+            ("the log thread", self.log_thread.has_failed()),
+            ("a thread that keeps usage", self.metering.as_ref().is_some_and(Metering::has_failed)),
+            ("the store's thread", self.stage.follower.as_ref().is_some_and(|follower| follower.store().has_ended())),
+        ];
+        let ended = threads.into_iter().find(|(_, has_ended)| *has_ended);
+        ended.map_or(Ok(()), |(name, _)| Err(anyhow!("{name} has ended")))
     }
 
     /// Stops accepting, lets running requests finish, then ends everything else. A second signal ends it at once.

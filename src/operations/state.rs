@@ -296,7 +296,7 @@ mod tests {
         state.reloaded(Reload::Applied { generation: 9 }, NOON);
         state.reloaded(Reload::Refused { problem: String::new() }, Timestamp::from_unix_ms(0));
         let keys = KeyCounts { active: 3, ..KeyCounts::default() };
-        state.ask(move || Live { keys, revision: 7, changed: None, unreadable: 2 });
+        state.ask(move || Live { keys, revision: 7, changed: None, usage: None, unreadable: 2 });
         let text = state.render();
         for line in [
             "keygate_config_generation 9",

@@ -56,6 +56,11 @@ pub trait Store: Send + Sync {
     /// Notes when secrets were used, where that is later than what is known. No revision, no audit row.
     fn note_used(&self, used: &[(Digest, Timestamp)]) -> Result<(), StoreError>;
 
+    /// Whether nothing can be written any more, because the thread that does has ended: a defect.
+    fn has_ended(&self) -> bool {
+        false
+    }
+
     /// The newest durable revision.
     fn revision(&self) -> Revision;
 

@@ -92,6 +92,10 @@ impl Store for SqliteStore {
         used.chunks(USED_AT_ONCE).try_for_each(|used| self.writer.ask(Work::Used(used.to_vec())).map(drop))
     }
 
+    fn has_ended(&self) -> bool {
+        self.writer.has_ended()
+    }
+
     fn revision(&self) -> Revision {
         self.writer.newest()
     }

@@ -68,6 +68,11 @@ impl Writer {
         answer.recv().map_err(|_| StoreError::Closed)?
     }
 
+    /// Whether the thread is gone although nobody has told it to end.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// The newest revision that is on disk.
     pub(super) fn newest(&self) -> Revision {
         Revision(self.newest.load(Ordering::Acquire))
@@ -181,6 +186,23 @@ mod tests {
         let outcomes = scribe.transact(&jobs([vec![create(1)], vec![create(1)], vec![create(2)]])).unwrap();
         assert_eq!(outcomes, [Ok(vec![Revision(1)]), Err((0, Refusal::Exists(Revision(1)))), Ok(vec![Revision(2)])]);
         assert_eq!(Head::read(&scribe.connection).unwrap().revision, Revision(2));
+    }
+
+    #[test]
+    fn a_thread_that_panics_is_told_and_answers_nobody() {
+        let (queue, jobs) = sync_channel::<Job>(QUEUE);
+        let thread = thread::spawn(move || {
+            let _job = jobs.recv();
+            panic!("as a defect would");
+        });
+        let writer = Writer { queue: Some(queue), newest: Arc::default(), thread: Some(thread) };
+        assert!(!writer.has_ended());
+        for _ in 0..2 {
+            assert!(matches!(writer.ask(Work::Used(Vec::new())), Err(StoreError::Closed)));
+        }
+        while !writer.has_ended() {
+            thread::yield_now();
+        }
     }
 
     #[test]
