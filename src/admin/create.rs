@@ -2,6 +2,8 @@
 //!
 //! The one place where the gateway makes secrets. Called by [`super::keys`] and [`super::batch`].
 
+use std::sync::{MutexGuard, PoisonError};
+
 use super::Api;
 use super::auth::Caller;
 use super::idempotency::{Answered, Named, json};
@@ -36,7 +38,7 @@ pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&
         return Err(past_end());
     }
     draft.confine(caller, &rules)?;
-    check_number(api, caller)?;
+    let _counting = counted(api, caller)?;
     let secret = draft.secret(&rules)?;
     let stored = draft.stored(new_id()?, stored_secret(&rules, &secret, caller.now()), caller.now());
     let shown = |revision| {
@@ -59,9 +61,11 @@ pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&
     }
 }
 
-/// An owner's token makes only so many keys: not counted are those that are revoked, which is final.
-fn check_number(api: &Api, caller: &Caller) -> Result<(), Problem> {
-    let Some(owner) = caller.owner() else { return Ok(()) };
+/// An owner's token makes only so many keys: not counted are those that are revoked, which is final. Nobody else counts before
+/// the guard is dropped, or many at once would all find room.
+fn counted<'a>(api: &'a Api, caller: &Caller) -> Result<Option<MutexGuard<'a, ()>>, Problem> {
+    let Some(owner) = caller.owner() else { return Ok(None) };
+    let counting = api.counting.lock().unwrap_or_else(PoisonError::into_inner);
     let most = api.parts.limits.keys_per_owner;
     let mut number = 0;
     for state in [State::Active, State::Disabled] {
@@ -69,7 +73,7 @@ fn check_number(api: &Api, caller: &Caller) -> Result<(), Problem> {
         number += api.parts.follower.store().keys(&filter, None, most)?.len();
     }
     if number < most {
-        return Ok(());
+        return Ok(Some(counting));
     }
     let detail = format!("the owner has {most} keys, and its tokens make no more: revoke some, or ask an operator");
     Err(Problem::new(Code::Conflict, detail))

@@ -35,7 +35,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -123,6 +123,8 @@ struct Api {
     logins: Logins,
     changes: Changes,
     places: Places,
+    /// Held by an owner's token from counting the owner's keys until there is one more.
+    counting: Mutex<()>,
 }
 
 /// The resources of the admin API.
@@ -130,7 +132,7 @@ pub fn router(parts: Parts) -> Router {
     let logins = Logins::new(parts.limits.failed_logins_per_minute);
     let changes = Changes::new(parts.limits.changes_per_minute);
     let places = Places::new(parts.limits.running);
-    openapi::router(Arc::new(Api { parts, logins, changes, places }))
+    openapi::router(Arc::new(Api { parts, logins, changes, places, counting: Mutex::default() }))
 }
 
 /// Serves until `shutdown` completes, then finishes what is under way within a second.

@@ -1,11 +1,14 @@
 //! Many clients at once.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::world::{OPERATOR, World, named, run_on_both, text, token};
+use super::world::{ACME, OPERATOR, World, named, run_on_both, run_with, text, token};
+use crate::admin::Limits;
 
 async fn ask(world: &World, call: &str, body: Value) -> Value {
     let authorization = format!("Bearer {}", token(OPERATOR));
@@ -68,6 +71,31 @@ fn changes_of_one_key_from_many_sides_all_count() {
         let key = world.key(&id).await;
         assert_eq!((&key["owner"], &key["plan"]), (&json!("acme"), &json!("pro")));
         assert!(text(&key, "/name") != "n" && key["networks"] != json!([]));
+    });
+}
+
+#[test]
+fn parallel_clients_of_an_owner_make_no_more_keys_than_it_may_have() {
+    let changes_per_minute = NonZeroU32::new(1000).unwrap();
+    let limits =
+        Limits { keys_per_owner: 10, changes_per_minute, queue_time: Duration::from_secs(60), ..Limits::default() };
+    run_with(limits, async |world| {
+        let world = Arc::new(world);
+        let clients: Vec<_> = (0..64)
+            .map(|_| {
+                let world = Arc::clone(&world);
+                tokio::spawn(async move { world.call(ACME, "POST /v1/keys", named("n")).await.status })
+            })
+            .collect();
+        let mut made = 0;
+        for client in clients {
+            match client.await.unwrap() {
+                201 => made += 1,
+                status => assert_eq!(status, 409),
+            }
+        }
+        let listed = world.call(ACME, "GET /v1/keys?state=active", Value::Null).await.expect(200);
+        assert_eq!((made, listed["keys"].as_array().unwrap().len()), (10, 11), "the file's key does not count");
     });
 }
 
