@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 
 use super::Catalog;
-use crate::key::{Digest, KeyId, TokenId};
+use crate::key::{Digest, KeyId, State, StoredDigest, TokenId};
 use crate::store::{
     Action, Actor, Change, Commit, CommitError, Damaged, Expect, Origin, Record, Refusal, Revision, Store, StoreError,
-    StoredKey, Token,
+    StoredKey, StoredSecret, Token,
 };
 use crate::telemetry::log;
 use crate::time::{self, Timestamp};
@@ -146,22 +146,53 @@ impl Follower {
     /// # Errors
     /// If the store cannot be written to. The keys stay revoked as long as the file says so.
     pub fn adopt_revocations(&self) -> Result<(), CommitError> {
-        for ids in self.catalog.revoked_by_file().chunks(CHUNK_REVOCATIONS) {
-            match self.commit_all(ids.iter().map(revocation).collect()) {
+        for keys in self.catalog.revoked_by_file().chunks(CHUNK_REVOCATIONS) {
+            let commits = keys.iter().map(|(id, digests)| self.revocation(id, digests)).collect::<Result<_, _>>()?;
+            match self.commit_all(commits) {
                 Ok(_) => {}
                 // One of them has been revoked meanwhile, say.
-                Err(CommitError::Refused { .. }) => ids.iter().try_for_each(|id| self.adopt_revocation(id))?,
+                Err(CommitError::Refused { .. }) => {
+                    keys.iter().try_for_each(|(id, digests)| self.adopt_revocation(id, digests.clone()))?;
+                }
                 Err(error) => return Err(error),
             }
         }
         Ok(())
     }
 
-    fn adopt_revocation(&self, id: &KeyId) -> Result<(), CommitError> {
-        match self.commit(revocation(id)) {
-            Ok(_) | Err(CommitError::Refused { refusal: Refusal::Revoked | Refusal::Missing, .. }) => Ok(()),
-            Err(error) => Err(error),
+    fn adopt_revocation(&self, id: &KeyId, mut digests: Vec<Digest>) -> Result<(), CommitError> {
+        for _ in 0..MOST_TRIES {
+            match self.commit(self.revocation(id, &digests)?) {
+                Ok(_) | Err(CommitError::Refused { refusal: Refusal::Revoked | Refusal::Missing, .. }) => return Ok(()),
+                // Another key of the store has it, and is told as a conflict.
+                Err(CommitError::Refused {
+                    refusal: Refusal::DigestTaken(holder) | Refusal::DigestRevoked(holder),
+                    ..
+                }) => {
+                    let held = self.store.key(&holder)?.map(|(_, held)| held.secrets).unwrap_or_default();
+                    digests.retain(|digest| held.iter().all(|secret| secret.digest.digest != *digest));
+                }
+                Err(CommitError::Refused { refusal: Refusal::Stale(_), .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
+        self.commit(revoked_by_file(Change::RevokeKey(id.clone()), Expect::Anything)).map(drop)
+    }
+
+    /// What the file says of a key, for the store: with the digests that it has in the file alone, so that these stay revoked
+    /// when the file forgets the key.
+    fn revocation(&self, id: &KeyId, digests: &[Digest]) -> Result<Commit, StoreError> {
+        let plain = || revoked_by_file(Change::RevokeKey(id.clone()), Expect::Anything);
+        if digests.is_empty() {
+            return Ok(plain());
+        }
+        let Some((revision, mut stored)) = self.store.key(id)? else { return Ok(plain()) };
+        let is_new = |digest: &&Digest| stored.secrets.iter().all(|secret| secret.digest.digest != **digest);
+        let more: Vec<_> = digests.iter().filter(is_new).map(|digest| tombstone(*digest)).collect();
+        stored.secrets.extend(more);
+        stored.key.state = State::Revoked;
+        stored.changed = now();
+        Ok(revoked_by_file(Change::PutKey(Box::new(stored)), Expect::Revision(revision)))
     }
 
     /// Notes in the store which keys were used since it was last asked to.
@@ -194,7 +225,7 @@ impl Follower {
         }
         let mut keys = Vec::new();
         let newest = self.store.changes_since(*followed, &mut |_, record| keys.extend(self.key_of(record)))?;
-        self.catalog.follow(keys, now());
+        self.catalog.follow(keys);
         self.changed_ms.store(now().as_unix_ms(), Ordering::Relaxed);
         self.reach(&mut followed, newest.unwrap_or(revision));
         Ok(())
@@ -211,7 +242,7 @@ impl Follower {
             let catalog = &self.catalog;
             // The other side ends when this sender goes, so it must not outlive the closure.
             let (sender, chunks) = sync_channel::<Vec<StoredKey>>(CHUNKS);
-            scope.spawn(move || chunks.into_iter().for_each(|chunk| catalog.follow(chunk, now())));
+            scope.spawn(move || chunks.into_iter().for_each(|chunk| catalog.follow(chunk)));
             let mut chunk = Vec::new();
             let newest = self.store.load(&mut |_, record| {
                 chunk.extend(self.key_of(record));
@@ -271,15 +302,20 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// What the file says of a key, for the store.
-fn revocation(id: &KeyId) -> Commit {
+fn revoked_by_file(change: Change, expect: Expect) -> Commit {
     Commit {
-        change: Change::RevokeKey(id.clone()),
-        expect: Expect::Anything,
+        change,
+        expect,
         action: Action::KeyRevoke,
         origin: Origin { at: now(), actor: Actor::File, remote: None, request_id: None },
         idempotency: None,
     }
+}
+
+/// A secret of which the file has the digest alone.
+fn tombstone(digest: Digest) -> StoredSecret {
+    let digest = StoredDigest { pepper: None, digest };
+    StoredSecret { digest, hint: "…".to_owned(), since: now(), until: None, last_used: None }
 }
 
 fn now() -> Timestamp {
@@ -290,5 +326,7 @@ fn now() -> Timestamp {
 const CHUNK_KEYS: usize = 4096;
 /// Revocations that are made durable at once.
 const CHUNK_REVOCATIONS: usize = 500;
+/// How often a revocation is tried that something is against.
+const MOST_TRIES: usize = 32;
 /// How many such chunks may wait.
 const CHUNKS: usize = 4;

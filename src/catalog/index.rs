@@ -73,10 +73,10 @@ impl Keys {
 
     /// The key with any of the digests that one secret can be stored under; the work never tells whether there is one.
     ///
-    /// A secret can have been written down twice, with a pepper and without. A revoked key has it before all others then, the
-    /// file's before the store's.
+    /// A secret can have been written down twice, with a pepper and without. A key has it before all others then for which it is
+    /// over, the file's before the store's.
     pub fn find_secret(&self, rules: &Rules, digests: &Digests) -> Option<Found> {
-        let rank = |found: &Found| (found.record.state == State::Revoked, found.record.source);
+        let rank = |found: &Found| (found.record.is_over(found.secret), found.record.source);
         digests.iter().fold(None, |best, digest| match (best, self.find_under(rules, digest)) {
             (Some(best), Some(found)) if rank(&best) >= rank(&found) => Some(best),
             (best, found) => found.or(best),

@@ -21,9 +21,8 @@ use changes::Changes;
 use record::Secret;
 use writer::Writer;
 
-use crate::key::{KeyId, State};
+use crate::key::{Digest, KeyId};
 use crate::store::StoredKey;
-use crate::time::Timestamp;
 
 pub use changes::{Applied, FileKey};
 pub use follow::Follower;
@@ -92,18 +91,15 @@ impl Catalog {
         Applied { generation, ..applied }
     }
 
-    /// Brings keys of the store into force as they are now; secrets that have ended are left out, unless the key is revoked.
-    pub(super) fn follow(&self, stored: impl IntoIterator<Item = StoredKey>, now: Timestamp) {
+    /// Brings keys of the store into force, with secrets that have ended, so that nobody else can have these.
+    pub(super) fn follow(&self, stored: impl IntoIterator<Item = StoredKey>) {
         let mut writer = self.writer();
         let rules = self.rules();
         for StoredKey { mut key, secrets, .. } in stored {
             let owner = key.owner.take().map(|owner| writer.shared(owner));
             let plan = key.plan.as_ref().map(|name| rules.plan_id(name));
-            // A revoked key keeps all that it ever had, so that nobody else can have it.
-            let is_revoked = key.state == State::Revoked;
-            let live = secrets.iter().filter(|secret| is_revoked || secret.until.is_none_or(|until| until > now));
             let secrets: Vec<_> =
-                live.map(|secret| Secret { digest: secret.digest.digest, until: secret.until }).collect();
+                secrets.iter().map(|secret| Secret { digest: secret.digest.digest, until: secret.until }).collect();
             let id = key.id.clone();
             let record = Record::new(key, owner, plan, Source::Store, &secrets);
             let step = writer.step(Source::Store, &id, Some(Arc::new(record)));
@@ -121,8 +117,8 @@ impl Catalog {
         self.writer().conflicts(&self.keys)
     }
 
-    /// The keys of the store that the file alone says are revoked.
-    pub(super) fn revoked_by_file(&self) -> Vec<KeyId> {
+    /// The keys of the store that the file alone says are revoked, with the digests that they have in the file.
+    pub(super) fn revoked_by_file(&self) -> Vec<(KeyId, Vec<Digest>)> {
         self.writer().revoked_by_file()
     }
 

@@ -114,7 +114,7 @@ impl Record {
     /// What the holder of this secret may, under the rules that know its plan.
     pub fn rights<'r>(&'r self, rules: &'r Rules, secret: SecretNumber) -> Rights<'r> {
         let bounds = self.bounds.as_deref();
-        let older = secret.0.checked_sub(1).and_then(|place| bounds?.older.get(usize::from(place)));
+        let older = self.older(secret);
         let ends = bounds.and_then(|bounds| bounds.expires).into_iter().chain(older.and_then(|older| older.until));
         Rights {
             state: self.state,
@@ -140,6 +140,12 @@ impl Record {
         (1_u8..).zip(older).find(|(_, secret)| secret.digest == *digest).map(|(number, _)| SecretNumber(number))
     }
 
+    /// Whether it is over with this secret: the key is revoked, or has rotated it out and its end is known. Whoever else claims
+    /// such a secret does not get it.
+    pub(super) fn is_over(&self, secret: SecretNumber) -> bool {
+        self.state == State::Revoked || self.older(secret).is_some_and(|older| older.until.is_some())
+    }
+
     /// The digests of its secrets, the newest first.
     pub fn digests(&self) -> impl Iterator<Item = Digest> {
         let older = self.bounds.iter().flat_map(|bounds| bounds.older.iter().map(|secret| secret.digest));
@@ -162,14 +168,49 @@ impl Record {
         revoked
     }
 
+    /// The same key, but no secret outlives the end that another record of the key knows for it: what was rotated out in the
+    /// store does not come back with the file, neither for this key nor for another.
+    pub(super) fn with_ends_of(self: &Arc<Self>, other: &Self) -> Arc<Self> {
+        let older = other.bounds.iter().flat_map(|bounds| bounds.older.iter());
+        let mut ended = older.filter(|secret| secret.until.is_some()).peekable();
+        if ended.peek().is_none() {
+            return Arc::clone(self);
+        }
+        let mut next = Self::clone(self);
+        let bounds = next.bounds.get_or_insert_default();
+        let mut older = std::mem::take(&mut bounds.older).into_vec();
+        for secret in ended {
+            if self.digest == Some(secret.digest) {
+                bounds.expires = bounds.expires.into_iter().chain(secret.until).min();
+            } else if let Some(known) = older.iter_mut().find(|known| known.digest == secret.digest) {
+                known.until = secret.until;
+            } else if older.len() < MOST_OLDER {
+                older.push(Secret { until: Some(LONG_AGO), ..*secret });
+            }
+        }
+        bounds.older = older.into();
+        Arc::new(next)
+    }
+
     /// Follows on `former` in the same entry: whose instant of use is whose stays as it was.
     pub(super) fn succeed(self: Arc<Self>, former: &Self) -> Arc<Self> {
         let turn = if self.digest == former.digest { former.turn } else { 1 - former.turn };
         if self.turn == turn { self } else { Arc::new(Self { turn, ..Self::clone(&self) }) }
     }
 
-    fn slot(&self, secret: SecretNumber) -> usize {
-        usize::from(if secret.0 == 0 { self.turn } else { 1 - self.turn })
+    /// One of the older secrets; none: it is the newest.
+    fn older(&self, secret: SecretNumber) -> Option<&Secret> {
+        let place = secret.0.checked_sub(1)?;
+        self.bounds.as_deref()?.older.get(usize::from(place))
+    }
+
+    /// Where a secret's use is counted; none of those that were rotated out before the last.
+    fn slot(&self, secret: SecretNumber) -> Option<usize> {
+        match secret.0 {
+            0 => Some(usize::from(self.turn)),
+            1 => Some(usize::from(1 - self.turn)),
+            _ => None,
+        }
     }
 }
 
@@ -202,7 +243,8 @@ impl Entry {
 
     /// Notes that a secret was used. Writes once a second at most.
     pub fn note_use(&self, record: &Record, secret: SecretNumber, now: Timestamp) {
-        let (slot, now_s) = (&self.used_s[record.slot(secret)], u32::try_from(now.as_unix_s()).unwrap_or(u32::MAX));
+        let Some(slot) = record.slot(secret).map(|slot| &self.used_s[slot]) else { return };
+        let now_s = u32::try_from(now.as_unix_s()).unwrap_or(u32::MAX);
         if slot.load(Ordering::Relaxed) != now_s {
             slot.store(now_s, Ordering::Relaxed);
         }
@@ -210,7 +252,7 @@ impl Entry {
 
     /// When a secret was last used, to the second; none: not since the start.
     pub fn last_use(&self, record: &Record, secret: SecretNumber) -> Option<Timestamp> {
-        let used_s = self.used_s[record.slot(secret)].load(Ordering::Relaxed);
+        let used_s = self.used_s[record.slot(secret)?].load(Ordering::Relaxed);
         (used_s > 0).then(|| Timestamp::from_unix_ms(i64::from(used_s) * 1000))
     }
 
@@ -234,5 +276,7 @@ pub(super) fn new_account() -> u64 {
     LAST.fetch_add(1, Ordering::Relaxed) + 1
 }
 
-/// So that a [`SecretNumber`] can name each of them. A live key has one older secret, a revoked one some that have ended.
+/// Since when it is over with a secret that only another record of the key has.
+const LONG_AGO: Timestamp = Timestamp::from_unix_ms(0);
+/// So that a [`SecretNumber`] can name each of them. A key has one older secret that may be live, and some that have ended.
 const MOST_OLDER: usize = 64;

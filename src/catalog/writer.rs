@@ -1,8 +1,9 @@
 //! What each source says of each key, and what is in force of it: the one place that changes the index.
 //!
 //! A key can stand in the file, in the store, or in both. Of one id the file's key is in force unless either says that it is
-//! revoked. Of one digest a revoked key has it before any other, and the file's before the store's; who loses keeps its claim,
-//! and gets the digest when the winner leaves it. Called by [`super::Catalog`] under its lock.
+//! revoked. Of one digest a key has it before any other for which it is over, because the key is revoked or has rotated it out,
+//! and the file's before the store's; who loses keeps its claim, and gets the digest when the winner leaves it. Called by
+//! [`super::Catalog`] under its lock.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -79,7 +80,7 @@ impl Claims {
                     store.revoked_with(file)
                 }))
             }
-            (Some(file), Some(_)) => Some(Arc::clone(file)),
+            (Some(file), Some(store)) => Some(file.with_ends_of(store)),
         }
     }
 
@@ -188,9 +189,9 @@ impl Writer {
     /// Gives a digest that several claim to the first among them.
     fn settle(&mut self, keys: &Keys, digest: &Digest) {
         let Some(losers) = self.losers.get_mut(&digest.spread()) else { return };
-        let best = losers.iter_mut().max_by_key(|entry| rank(entry)).expect("losers are never an empty list");
+        let best = losers.iter_mut().max_by_key(|entry| rank(entry, digest)).expect("losers are never an empty list");
         match keys.entry(digest) {
-            Some(holder) if rank(&holder) >= rank(best) => {}
+            Some(holder) if rank(&holder, digest) >= rank(best, digest) => {}
             Some(holder) => keys.insert(digest, &std::mem::replace(best, holder)),
             None => keys.insert(digest, best),
         }
@@ -206,7 +207,7 @@ impl Writer {
             return;
         };
         if holds {
-            let heir = (0..losers.len()).max_by_key(|place| rank(&losers[*place]));
+            let heir = (0..losers.len()).max_by_key(|place| rank(&losers[*place], digest));
             keys.insert(digest, &losers.swap_remove(heir.expect("losers are never an empty list")));
         } else {
             losers.retain(|loser| !Arc::ptr_eq(loser, entry));
@@ -231,12 +232,14 @@ impl Writer {
         conflicts
     }
 
-    /// The keys of the store that the file alone says are revoked.
-    pub(super) fn revoked_by_file(&self) -> Vec<KeyId> {
-        let by_file = |(_, claims): &(&KeyId, &Claims)| {
-            claims.file.as_deref().is_some_and(is_revoked) && !claims.store.as_deref().is_some_and(is_revoked)
+    /// The keys of the store that the file alone says are revoked, with the digests that they have in the file.
+    pub(super) fn revoked_by_file(&self) -> Vec<(KeyId, Vec<Digest>)> {
+        let by_file = |(id, claims): (&KeyId, &Claims)| {
+            let file = claims.file.as_deref().filter(|file| is_revoked(file))?;
+            let is_adopted = claims.store.as_deref().is_some_and(is_revoked);
+            (!is_adopted).then(|| (id.clone(), file.digests().collect()))
         };
-        self.both.iter().filter(by_file).map(|(id, _)| id.clone()).collect()
+        self.both.iter().filter_map(by_file).collect()
     }
 }
 
@@ -250,7 +253,7 @@ fn counted(record: &Record) -> Option<State> {
 }
 
 /// Who has a digest that several claim.
-fn rank(entry: &Entry) -> (bool, Source) {
+fn rank(entry: &Entry, digest: &Digest) -> (bool, Source) {
     let record = entry.record();
-    (is_revoked(&record), record.source)
+    (record.secret(digest).is_some_and(|secret| record.is_over(secret)), record.source)
 }

@@ -274,6 +274,7 @@ mod tests {
                 "last_reload": {"time": "2026-07-01T12:00:00.005Z", "result": "applied"},
             },
             "keys": {"total": 6, "active": 3, "disabled": 2, "revoked": 1},
+            "usage": null,
         });
         assert_eq!(state.document(START.after(Duration::from_secs(90))), expected);
     }

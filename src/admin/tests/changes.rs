@@ -203,12 +203,12 @@ fn a_rotation_has_two_secrets_at_most() {
         let third = text(&world.ask(&call, json!({"grace": "1h"})).await.expect(200), "/secret");
         assert_eq!(
             (outcome(&world, &first).await, outcome(&world, &second).await),
-            ("key_unknown".into(), "active".into())
+            ("key_expired".into(), "active".into())
         );
         let last = world.ask(&call, json!({"grace": "0s"})).await.expect(200);
         assert_eq!(last["key"]["secrets"].as_array().unwrap().len(), 1);
         for gone in [&first, &second, &third] {
-            assert_eq!(outcome(&world, gone).await, "key_unknown");
+            assert_eq!(outcome(&world, gone).await, "key_expired");
         }
         assert_eq!(outcome(&world, &text(&last, "/secret")).await, "active");
         for bad in ["31d", "soon", "-1s"] {
@@ -281,7 +281,7 @@ fn a_secret_that_was_rotated_out_cannot_be_brought_back() {
         let row = world.ask("POST /v1/keys:batch", batch).await.expect(200)["results"][0].clone();
         assert_eq!((text(&row, "/status"), text(&row, "/code")), ("refused".into(), "conflict".into()));
         assert!(text(&row, "/detail").contains("rotated out"), "{row}");
-        assert_eq!(outcome(&world, &leaked).await, "key_unknown");
+        assert_eq!(outcome(&world, &leaked).await, "key_expired");
     });
 }
 
