@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::secret_input::without_secrets;
 use super::terminal::{print, say};
 use super::{ConfigFile, Exit};
 use crate::catalog::Rules;
@@ -44,7 +45,8 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     };
     if arguments.json {
         let problems: Vec<_> = problems.iter().map(Problem::to_json).collect();
-        print(&format!("{:#}\n", json!({"valid": exit == Exit::Done, "problems": problems})))?;
+        let told = format!("{:#}\n", json!({"valid": exit == Exit::Done, "problems": problems}));
+        print(&without_secrets(&told))?;
     } else {
         problems.iter().for_each(|problem| say(&format!("{problem}\n")));
         say(&summary);

@@ -1,5 +1,6 @@
 //! Secrets come in on standard input, never as arguments: those stand in the shell's history and in the list of processes.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 
 use anyhow::{Context as _, bail};
@@ -44,6 +45,19 @@ pub(super) fn is_harmless(text: &str) -> bool {
     is_plain && !is_printed_form(word) && estimated_strength_bits(word.as_bytes()) < HARMLESS_BITS
 }
 
+/// The text without its words that are of the printed form: what was taken for the name of a file, say.
+pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
+    let is_end = |letter: char| !(letter.is_ascii_alphanumeric() || letter == '_');
+    if !text.split(is_end).any(is_printed_form) {
+        return Cow::Borrowed(text);
+    }
+    let pieces = text.split_inclusive(is_end).map(|piece| {
+        let word = piece.trim_end_matches(is_end);
+        if is_printed_form(word) { piece.replacen(word, HIDDEN, 1) } else { piece.to_owned() }
+    });
+    Cow::Owned(pieces.collect())
+}
+
 /// `<brand>_<env>_` or, as admin tokens have it, `<brand>_`; then the random characters and their checksum.
 fn is_printed_form(text: &str) -> bool {
     let Some((prefix, random)) = text.rsplit_once('_') else { return false };
@@ -61,6 +75,8 @@ fn is_label(text: &str, max_bytes: usize) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
+/// What stands in the place of a secret.
+pub(super) const HIDDEN: &str = "[not shown]";
 /// More than any key has.
 const MAX_BYTES: u64 = 4096;
 /// Of the printed form, with the checksum.
@@ -91,6 +107,20 @@ mod tests {
             "partner.of-the-northern-region_of-acme-inc",
         ] {
             assert!(!is_secret_like(id), "{id}");
+        }
+    }
+
+    #[test]
+    fn words_of_the_printed_form_are_left_out_of_a_text() {
+        let key = "kg_live_0123456789ABCDEFGHIJKLMNOPQRSTUV03NzCm";
+        for (text, expected) in [
+            (format!("`./{key}`: no such file"), "`./[not shown]`: no such file"),
+            (format!("{key}.yaml:{key}"), "[not shown].yaml:[not shown]"),
+            (key.to_owned(), "[not shown]"),
+            ("key_0123456789abcdef is there".to_owned(), "key_0123456789abcdef is there"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(without_secrets(&text), expected);
         }
     }
 

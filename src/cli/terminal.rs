@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::secret_input::without_secrets;
 use super::{Exit, Failure};
 
 /// Whether anybody still reads standard output.
@@ -54,8 +55,10 @@ pub(super) fn print_all(data: &str) -> io::Result<()> {
     out.write_all(data.as_bytes()).and_then(|()| out.flush())
 }
 
-/// Writes words to standard error, as a line or several; if nobody can read them there is nobody to tell.
+/// Writes words to standard error, as a line or several; if nobody can read them there is nobody to tell. A secret that was
+/// taken for something else, such as the name of a file, is not among them.
 pub(super) fn say(words: &str) {
+    let words = without_secrets(words);
     let lines: Vec<_> = words.split('\n').map(plain).collect();
     let _ = writeln!(io::stderr().lock(), "{}", lines.join("\n"));
 }

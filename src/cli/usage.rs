@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::secret_input::is_harmless;
+use super::secret_input::{HIDDEN, is_harmless};
 
 /// Tells what is wrong with the arguments, or what `--help` and `--version` have to say; the exit code is clap's.
 pub(super) fn tell(error: clap::Error) -> ExitCode {
@@ -37,7 +37,6 @@ fn repeated(kind: ErrorKind) -> &'static [ContextKind] {
     }
 }
 
-const HIDDEN: &str = "[not shown]";
 const USAGE: u8 = 2;
 
 #[cfg(test)]

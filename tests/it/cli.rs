@@ -84,6 +84,30 @@ fn a_missing_file_is_an_error_that_names_it() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_a_file_is_not_repeated() {
+    let token = "kga_0123456789ABCDEFGHIJKLMNOPQRSTUV28nN6S";
+    for secret in [ALICE.secret, token, &format!("./{token}.yaml")] {
+        for arguments in [
+            vec!["serve", "--config", secret],
+            vec!["check", "--config", secret],
+            vec!["check", "--json", "--config", secret],
+            vec!["healthcheck", "--config", secret],
+            vec!["keys", "hash", "-", "--config", secret],
+            vec!["status", "--token-file", secret],
+            vec!["keys", "import", "csv", secret],
+            vec!["store", "check", secret],
+            vec!["store", "inspect", secret],
+            vec!["store", "backup", secret, secret],
+            vec!["audit", "verify", "--store", secret],
+        ] {
+            let output = run_with_input(&arguments, "x");
+            assert_ne!(output.status.code(), Some(0), "{arguments:?}");
+            assert!(!words(&output).contains(&secret[6..30]), "{}", words(&output));
+        }
+    }
+}
+
+#[test]
 fn serve_refuses_an_invalid_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = write_config(folder.path(), "no_such_field: 1\n");
