@@ -149,6 +149,7 @@ where
         connections: MOST_CONNECTIONS,
         // A body that is somewhat too large is told so; beyond that the connection is cut off.
         request_bytes: limits.batch_bytes.saturating_mul(2),
+        head: operations::LONGEST_HEAD,
         exchange: LONGEST_EXCHANGE,
     };
     operations::serve_all(Door::new(listener, bounds), router, shutdown).await
@@ -176,7 +177,7 @@ impl fmt::Debug for Parts {
 }
 
 const MOST_CONNECTIONS: usize = 256;
-/// Longer than a request may take; an idle connection is in the way of others as long.
+/// Longer than a request may take; an idle connection is held as long, unless its place is needed.
 const LONGEST_EXCHANGE: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

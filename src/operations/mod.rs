@@ -48,8 +48,8 @@ pub fn router(state: Arc<State>) -> Router {
 
 /// Serves until `shutdown` completes, then finishes what is under way within a second.
 ///
-/// At most 64 connections at once; whoever does not get a request and its answer done within 30 s, or sends more than
-/// 16 KiB for one, is cut off.
+/// At most 64 connections at once; when there is one more, who has waited longest without a request gives way. Whoever does not
+/// get a head done within 5 s, or a request and its answer within 30 s, or sends more than 16 KiB for one, is cut off.
 ///
 /// # Errors
 ///
@@ -124,8 +124,15 @@ fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{body}\n")).into_response()
 }
 
-const BOUNDS: Bounds =
-    Bounds { listener: "operations", connections: 64, request_bytes: 16 * 1024, exchange: Duration::from_secs(30) };
+const BOUNDS: Bounds = Bounds {
+    listener: "operations",
+    connections: 64,
+    request_bytes: 16 * 1024,
+    head: LONGEST_HEAD,
+    exchange: Duration::from_secs(30),
+};
+/// Who sends a head sends it at once.
+pub(crate) const LONGEST_HEAD: Duration = Duration::from_secs(5);
 const STOP_GRACE: Duration = Duration::from_secs(1);
 
 #[cfg(test)]

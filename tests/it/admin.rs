@@ -1,11 +1,12 @@
 //! The admin API of the real program: what it changes is in force on the data plane when the call answers.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -177,13 +178,12 @@ fn a_damaged_row_keeps_no_revocation_from_coming_into_force() {
         let statuses = [&its_secret, &other_secret, &good_secret].map(|secret| managed.status_with(secret));
         assert_eq!(statuses, [401, 401, 200]);
         assert_eq!(managed.gateway.status()["unreadable_records"], 1);
-        assert_eq!(managed.gateway.metrics().sum("keygate_store_unreadable_records", &[]), 1.0);
         let listed = managed.done("GET", "/v1/keys?state=revoked", &Value::Null);
         assert_eq!(listed["keys"].as_array().unwrap().len(), 2, "{listed}");
+        assert_eq!(managed.gateway.metrics().sum("keygate_store_unreadable_records", &[]), 1.0);
         assert!(managed.gateway.logs().contains("a row of the store cannot be read"));
         managed.gateway.kill();
         managed.gateway.start_again();
-    }
         managed.admin = wait_until("the address of the admin API", || admin_address(&managed.gateway.logs()));
     }
 }
@@ -204,6 +204,7 @@ fn silent_and_slow_connections_keep_no_operator_out() {
         managed.done("GET", "/v1/status", &Value::Null);
         assert!(begin.elapsed() < Duration::from_secs(4), "others were waited for: {:?}", begin.elapsed());
         drop(connections);
+    }
 }
 
 #[test]
