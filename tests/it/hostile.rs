@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{
-    ALICE, BOB, Client, Gateway, Random, Settings, Upstream, get, keyless, mistyped, post, wait_for, wait_until,
+    ALICE, BOB, CAROL, Client, Gateway, Random, Settings, Upstream, get, keyless, mistyped, post, wait_for, wait_until,
 };
 
 /// A whole request that must never be seen by an upstream, with a key that would be good.
@@ -357,6 +357,32 @@ fn a_network_that_fails_again_and_again_is_refused_but_never_its_good_keys() {
         gateway.ask(&bad).expect(429);
     }
     good.ask(get("/", &[])).expect(200);
+}
+
+#[test]
+fn good_keys_are_never_told_to_wait_however_many_others_fail_beside_them() {
+    let upstream = Upstream::echo();
+    let settings = Settings::before(&upstream).threads(2).top("flood_guard: {failures: 5, per: 1h}");
+    let gateway = settings.key(BOB, &[]).revoke(BOB.id).start();
+    let bad: Vec<String> = [BOB.secret, CAROL.secret, &mistyped(ALICE.secret), "unknown"]
+        .map(|secret| keyless("GET", "/", &[&format!("X-API-Key: {secret}")]))
+        .to_vec();
+    (0..8).for_each(|_| drop(gateway.ask(&bad[0])));
+    std::thread::scope(|scope| {
+        for bad in &bad {
+            let gateway = &gateway;
+            scope.spawn(move || {
+                for _ in 0..250 {
+                    gateway.ask(bad).expect_problem(429, "too_many_failures");
+                }
+            });
+        }
+        let mut kept = gateway.client();
+        for _ in 0..250 {
+            kept.ask(get("/", &[])).expect(200);
+            gateway.get("/").expect(200);
+        }
+    });
 }
 
 #[test]
