@@ -29,6 +29,10 @@ enum Step {
     Kill,
     RevokeByFileWhileDown(u8),
     ImportRevoked(u8),
+    /// The file gets a key with a secret of a key of the store.
+    FileTakesSecret(u8, u8),
+    /// The file gets a key with the id of a key of the store, and a secret of its own.
+    FileTakesId(u8),
 }
 
 /// How long something goes on.
@@ -53,6 +57,18 @@ struct Known {
     is_revoked: bool,
     end: End,
     secrets: Vec<(String, End)>,
+    /// Of a key of the store: the secret that the file gives to its id.
+    in_file: Option<String>,
+}
+
+/// What a key says of a secret: of those that say something, the greatest decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    /// Whether the key is revoked, or has rotated it out.
+    is_over: bool,
+    is_of_file: bool,
+    /// Whether a request with it is let in; none: perhaps.
+    admits: Option<bool>,
 }
 
 /// When something ends: between these, in ms since 1970.
@@ -87,6 +103,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Kill),
         1 => any::<u8>().prop_map(Step::RevokeByFileWhileDown),
         1 => any::<u8>().prop_map(Step::ImportRevoked),
+        2 => (any::<u8>(), any::<u8>()).prop_map(|(key, secret)| Step::FileTakesSecret(key, secret)),
+        1 => any::<u8>().prop_map(Step::FileTakesId),
     ];
     proptest::collection::vec(step, 1..=25)
 }
@@ -126,7 +144,8 @@ impl Trial {
             Step::TakeLineOut(pick) => self.edit_file(pick, |key| key.is_listed, |key| key.is_listed = false),
             Step::TakeOutOfFile(pick) => self.edit_file(pick, |key| key.is_in_file, |key| key.is_in_file = false),
             Step::PutBackIntoFile(pick) => {
-                self.edit_file(pick, |key| key.is_of_file && !key.is_in_file, |key| key.is_in_file = true);
+                let could = |key: &Known| (key.is_of_file || key.in_file.is_some()) && !key.is_in_file;
+                self.edit_file(pick, could, |key| key.is_in_file = true);
             }
             Step::Restart => {
                 assert_eq!(self.gateway.stop(), Some(0));
@@ -144,6 +163,15 @@ impl Trial {
                 self.start_again();
             }
             Step::ImportRevoked(pick) => self.import_revoked(pick),
+            Step::FileTakesSecret(pick, secret) => self.take_secret(pick, secret),
+            Step::FileTakesId(pick) => {
+                let number = self.keys.len();
+                let Some(place) = self.pick(pick, |key| !key.is_of_file && key.in_file.is_none()) else { return };
+                let key = &mut self.keys[place];
+                key.in_file = Some(format!("secret-of-the-id-{number}-{}-0123456789", key.id));
+                key.is_in_file = true;
+                self.reload();
+            }
         }
     }
 
@@ -159,6 +187,17 @@ impl Trial {
         self.reload();
     }
 
+    /// No two keys of the file have one secret: such a file is refused.
+    fn take_secret(&mut self, pick: u8, secret: u8) {
+        let Some(place) = self.pick(pick, |key| !key.is_of_file) else { return };
+        let secrets = &self.keys[place].secrets;
+        let secret = secrets[usize::from(secret) % secrets.len()].0.clone();
+        if self.keys.iter().all(|key| !key.is_of_file || key.secrets[0].0 != secret) {
+            self.keys.push(Known::new(format!("file_{}", self.keys.len()), secret, true));
+            self.reload();
+        }
+    }
+
     fn switch(&mut self, pick: u8, call: &str) {
         let Some(place) = self.pick(pick, |_| true) else { return };
         if self.change(place, "POST", &format!("/{call}"), &Value::Null).is_some() {
@@ -167,7 +206,8 @@ impl Trial {
     }
 
     fn rotate(&mut self, pick: u8, grace: Span) {
-        let Some(place) = self.pick(pick, |_| true) else { return };
+        // Only so many that have ended are remembered.
+        let Some(place) = self.pick(pick, |key| key.secrets.len() < MOST_SECRETS) else { return };
         let before = now_ms();
         let Some(rotated) = self.change(place, "POST", "/rotate", &json!({"grace": grace.text()})) else { return };
         let (newest, older) = self.keys[place].secrets.split_last_mut().expect("a key has a secret");
@@ -192,15 +232,27 @@ impl Trial {
 
     fn revoke(&mut self, pick: u8) {
         let Some(place) = self.pick(pick, |_| true) else { return };
+        let is_shared = self.is_shared(place);
         let key = &mut self.keys[place];
         let answer = self.admin.call("DELETE", &key.path(), &Value::Null);
         if key.state().is_none() {
             answer.expect_problem(404, "not_found");
             return;
         }
+        if is_shared && !key.is_revoked {
+            answer.expect_problem(409, "conflict");
+            return;
+        }
         let answer = answer.expect(200);
         assert_eq!(answer.body["key"]["state"], "revoked", "{}", answer.body);
         key.is_revoked = true;
+    }
+
+    /// Whether a key of the file has the secret of one of the store that is not revoked.
+    fn is_shared(&self, place: usize) -> bool {
+        let Known { is_of_file, secrets, .. } = &self.keys[place];
+        let has_it = |key: &Known| key.secrets.iter().any(|(secret, _)| *secret == secrets[0].0);
+        *is_of_file && self.keys.iter().any(|key| !key.is_of_file && !key.is_revoked && has_it(key))
     }
 
     /// The secrets that a key had when it was revoked are not taken in again.
@@ -244,7 +296,7 @@ impl Trial {
         let mut settings = self.base.clone();
         for key in &self.keys {
             if key.is_in_file {
-                settings = settings.key_with_digest(&key.id, &digest_of(&key.secrets[0].0), &[]);
+                settings = settings.key_with_digest(&key.id, &digest_of(key.secret_in_file()), &[]);
             }
             if key.is_listed {
                 settings = settings.revoke(&key.id);
@@ -266,12 +318,13 @@ impl Trial {
 
     fn check(&mut self) {
         for key in &self.keys {
-            for (number, (secret, end)) in key.secrets.iter().enumerate() {
+            for secret in key.secrets.iter().map(|(secret, _)| secret).chain(&key.in_file) {
                 let before = now_ms();
                 let status = ask(&mut self.data, secret);
-                if let Some(expected) = key.admits(*end, before, now_ms()) {
+                let claims: Vec<_> = self.keys.iter().filter_map(|key| key.claim(secret, before, now_ms())).collect();
+                if let Some(expected) = claims.iter().max().map_or(Some(false), |claim| claim.admits) {
                     let wanted = if expected { 204 } else { 401 };
-                    assert_eq!(status, wanted, "with secret {number} of {}", key.told());
+                    assert_eq!(status, wanted, "with {secret} of {}, claimed as {claims:?}", key.told());
                 }
             }
             let answer = self.admin.get(&key.path());
@@ -289,7 +342,9 @@ impl Trial {
     fn see_the_ends(&mut self) {
         let now = now_ms();
         for key in &self.keys {
-            for (secret, end) in &key.secrets {
+            // Another key can have it then.
+            let alone = |secret: &str| self.keys.iter().filter(|other| other.has(secret)).count() == 1;
+            for (secret, end) in key.secrets.iter().filter(|(secret, _)| alone(secret)) {
                 let End(_, latest) = end.or_before(key.end);
                 if latest > now - TOLERANCE_MS && latest < now + 10_000 {
                     wait_for("the end of a secret", || ask(&mut self.data, secret) == 401);
@@ -312,7 +367,16 @@ impl Known {
             is_revoked: false,
             end: ever,
             secrets: vec![(secret, ever)],
+            in_file: None,
         }
+    }
+
+    fn has(&self, secret: &str) -> bool {
+        self.secrets.iter().map(|(secret, _)| secret).chain(&self.in_file).any(|known| known == secret)
+    }
+
+    fn secret_in_file(&self) -> &str {
+        self.in_file.as_ref().unwrap_or(&self.secrets[0].0)
     }
 
     fn path(&self) -> String {
@@ -330,9 +394,27 @@ impl Known {
         let is_there = self.is_in_file || !self.is_of_file || self.is_revoked;
         is_there.then_some(match self {
             key if key.is_revoked || key.is_listed => "revoked",
-            key if key.is_disabled => "disabled",
+            // What the file says of an id is in force.
+            key if key.is_disabled && !key.is_in_file => "disabled",
             _ => "active",
         })
+    }
+
+    /// What it says of a secret to who looks at the clock between these times.
+    fn claim(&self, secret: &str, before_ms: i64, after_ms: i64) -> Option<Claim> {
+        let is_in_file = self.is_in_file && self.secret_in_file() == secret;
+        let place = self.secrets.iter().position(|(known, _)| known == secret).filter(|_| !self.is_of_file);
+        let is_rotated = place.is_some_and(|place| place + 1 < self.secrets.len());
+        let claim = |is_over, admits| Some(Claim { is_over, is_of_file: self.is_in_file, admits });
+        match (self.state()?, place) {
+            ("revoked", _) if is_in_file || place.is_some() || self.is_revoked && self.has(secret) => {
+                claim(true, Some(false))
+            }
+            (_, _) if is_in_file => claim(false, Some(true)),
+            (_, Some(_)) if self.is_in_file => is_rotated.then(|| claim(true, Some(false))).flatten(),
+            (_, Some(place)) => claim(is_rotated, self.admits(self.secrets[place].1, before_ms, after_ms)),
+            (_, None) => None,
+        }
     }
 
     /// Whether a secret of its that ends then is admitted by who looks at the clock between these times; none: perhaps.
@@ -393,6 +475,9 @@ fn ask(data: &mut Client, secret: &str) -> u16 {
 fn now_ms() -> i64 {
     i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
 }
+
+/// Secrets of a key, of which a gateway remembers all.
+const MOST_SECRETS: usize = 8;
 
 /// Clocks of two processes need not agree better.
 const TOLERANCE_MS: i64 = 500;
