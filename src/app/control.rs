@@ -96,12 +96,7 @@ impl Control {
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut addresses = Addresses::default();
-        if let Some(options) = &in_force.operations {
-            let listener = listen(options.address).await.context("operations")?;
-            addresses.operations = listener.local_addr().ok();
-            let served = operations::serve(listener, operations::router(Arc::clone(&state)), until(stopped.clone()));
-            tasks.spawn(async { ("operations listener", served.await) });
-        }
+        start_operations(&in_force, &state, &mut addresses, &mut tasks, stopped.clone()).await?;
         let reloads = match &in_force.admin {
             Some(admin) => {
                 let with = (&stage, metering.as_ref());
@@ -229,7 +224,7 @@ impl Control {
     }
 
     fn take_over(&mut self, next: InForce) -> Vec<String> {
-        for field in needing_restart(&self.in_force, &next) {
+        for field in reload::needing_restart(&self.in_force, &next) {
             log::warn("a field changes with a restart only; it stays as it was", &[("field", &field)]);
         }
         if next.telemetry != self.in_force.telemetry {
@@ -279,20 +274,6 @@ impl Control {
     }
 }
 
-/// The fields that differ and take effect at a start only.
-fn needing_restart(now: &InForce, next: &InForce) -> Vec<&'static str> {
-    let differs = [
-        ("listeners", now.gateway.listeners != next.gateway.listeners),
-        ("operations", now.operations != next.operations),
-        ("admin", now.admin != next.admin),
-        ("data_dir", now.data_dir != next.data_dir),
-        ("threads", now.gateway.threads != next.gateway.threads),
-        ("max_connections", now.gateway.max_connections != next.gateway.max_connections),
-        ("drain_timeout", now.gateway.drain_timeout != next.gateway.drain_timeout),
-    ];
-    differs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
-}
-
 fn first_refusal(refused: &Refused) -> anyhow::Error {
     anyhow!(ConfigRefused(refused.problems.join("\n")))
 }
@@ -304,6 +285,21 @@ pub struct ConfigRefused(String);
 
 async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+}
+
+async fn start_operations(
+    in_force: &InForce,
+    state: &Arc<State>,
+    addresses: &mut Addresses,
+    tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
+    stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let Some(options) = &in_force.operations else { return Ok(()) };
+    let listener = listen(options.address).await.context("operations")?;
+    addresses.operations = listener.local_addr().ok();
+    let served = operations::serve(listener, operations::router(Arc::clone(state)), until(stopped));
+    tasks.spawn(async { ("operations listener", served.await) });
+    Ok(())
 }
 
 /// Serves the admin API; what it asks of the control thread comes out of the receiver.

@@ -110,3 +110,18 @@ pub(super) fn refuse(problems: Vec<String>, files: Vec<PathBuf>, state: &State) 
     state.reloaded(Reload::Refused { problem: first }, time::wall(time::now()));
     Refused { problems, files }
 }
+
+/// The fields that differ and take effect at a start only.
+pub(super) fn needing_restart(now: &InForce, next: &InForce) -> Vec<&'static str> {
+    let differs = [
+        ("listeners", now.gateway.listeners != next.gateway.listeners),
+        ("operations", now.operations != next.operations),
+        ("admin", now.admin != next.admin),
+        ("data_dir", now.data_dir != next.data_dir),
+        ("usage", now.usage != next.usage),
+        ("threads", now.gateway.threads != next.gateway.threads),
+        ("max_connections", now.gateway.max_connections != next.gateway.max_connections),
+        ("drain_timeout", now.gateway.drain_timeout != next.gateway.drain_timeout),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(field, _)| field).collect()
+}

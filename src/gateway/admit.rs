@@ -57,10 +57,17 @@ pub(super) struct Refusal {
     pub(super) record: Option<Arc<Record>>,
     /// What its use is counted under.
     pub(super) account: u64,
-    /// What the limits said, if they were asked.
-    pub(super) limits: Option<(PlanId, Refused)>,
-    /// Which quota is used up, if one is.
-    pub(super) quota: Option<(PlanId, QuotaStanding)>,
+    /// What of the plan is used up, if that is why.
+    pub(super) reached: Option<(PlanId, Reached)>,
+}
+
+/// What of a plan is used up.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Reached {
+    /// A limit.
+    Limit(Refused),
+    /// A quota.
+    Quota(QuotaStanding),
 }
 
 /// What can be said of a request that nothing is against, before anything is taken for it.
@@ -89,7 +96,8 @@ pub(super) fn admit(
     let of_key = |denial| Refusal { route: Some(route), ..known(denial) };
     let cost = local.rules.routes[route].cost;
     let charge = plan.filter(|(_, plan)| !plan.quotas.is_empty());
-    let used_up = |(id, _), quota| Refusal { quota: Some((id, quota)), ..of_key(Denial::QuotaExceeded) };
+    let used_up =
+        |(id, _), quota| Refusal { reached: Some((id, Reached::Quota(quota))), ..of_key(Denial::QuotaExceeded) };
     if let Some(of_plan @ (_, plan)) = charge {
         shared
             .quotas
@@ -101,11 +109,9 @@ pub(super) fn admit(
     let allowance = match plan {
         Some((id, plan)) if !plan.limits.is_empty() => {
             local.rules.count_under(id, entry.limits(), now);
-            let taken = limit::take(&plan.limits, entry.limits(), cost, now);
-            Some((
-                id,
-                taken.map_err(|refused| Refusal { limits: Some((id, refused)), ..of_key(Denial::LimitExceeded) })?,
-            ))
+            let reached =
+                |refused| Refusal { reached: Some((id, Reached::Limit(refused))), ..of_key(Denial::LimitExceeded) };
+            Some((id, limit::take(&plan.limits, entry.limits(), cost, now).map_err(reached)?))
         }
         _ => None,
     };
@@ -186,19 +192,21 @@ impl Holder {
 impl Refusal {
     /// A refusal of which nothing more is known.
     pub(super) const fn of(denial: Denial) -> Self {
-        Self { denial, route: None, record: None, account: 0, limits: None, quota: None }
+        Self { denial, route: None, record: None, account: 0, reached: None }
     }
 
     /// Whether the request costs more than the limit or the quota ever has, so that no waiting helps.
     pub(super) fn is_for_good(&self, local: &Local) -> bool {
         let Some(route) = self.route else { return false };
         let cost = local.rules.routes[route].cost;
-        if let Some((_, quota)) = &self.quota {
-            return cost > quota.allowed;
+        match &self.reached {
+            None => false,
+            Some((_, Reached::Quota(quota))) => cost > quota.allowed,
+            Some((plan, Reached::Limit(refused))) => {
+                let limit = local.rules.plan(*plan).and_then(|plan| plan.limits.get(usize::from(refused.index)));
+                limit.is_some_and(|limit| cost > limit.burst())
+            }
         }
-        let Some((plan, refused)) = &self.limits else { return false };
-        let limit = local.rules.plan(*plan).and_then(|plan| plan.limits.get(usize::from(refused.index)));
-        limit.is_some_and(|limit| cost > limit.burst())
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::admit::{self, Admitted, Refusal};
+use super::admit::{self, Admitted, Reached, Refusal};
 use super::answer::{self, Circumstances};
 use super::client::{self, Arrival, Client};
 use super::exchange::{self, Outcome};
@@ -261,8 +261,8 @@ async fn deny(
         thread.shared.note_revoked_use(&record.id, client.peer);
     }
     let standing = Standing::refused(&request.local, refusal, thread.wheel.coarse_now());
-    let of_quota = standing.filter(|_| refusal.quota.is_some()).and_then(|standing| standing.reset());
-    let (denial, retry_after) = flood_guarded(request, refusal, of_quota.or(retry_after));
+    let next_period = standing.and_then(|standing| standing.next_period());
+    let (denial, retry_after) = flood_guarded(request, refusal, next_period.or(retry_after));
     // A client that waits for a 100 may send its body all the same, or not: no telling where the next request begins.
     let waits = request.expects_continue && !request.body.is_done();
     let can_follow = client::is_worth_skipping(&request.body) && !waits;
@@ -296,7 +296,10 @@ const fn is_limit(denial: Denial) -> bool {
 /// Counts a failed authentication; past the guard's rate the client gets to hear of that instead.
 fn flood_guarded(request: &Request, refusal: &Refusal, retry_after: Option<Duration>) -> (Denial, Option<Duration>) {
     let denial = refusal.denial;
-    let limits = refusal.limits.as_ref().map(|(_, refused)| refused.retry_after);
+    let limits = match refusal.reached {
+        Some((_, Reached::Limit(refused))) => Some(refused.retry_after),
+        _ => None,
+    };
     let guard = request.local.flood.as_ref().filter(|_| denial.is_failed_authentication());
     match guard.and_then(|guard| guard.failed(request.trail.client)) {
         Some(pause) => (Denial::TooManyFailures, Some(pause)),

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use super::admit::{Holder, Refusal};
+use super::admit::{Holder, Reached, Refusal};
 use super::forward::decimal;
 use super::local::Local;
 use crate::catalog::{LimitHeaders, PlanId};
@@ -43,17 +43,17 @@ impl Standing {
 
     /// After a request that was not, because of a limit or a quota.
     pub(super) fn refused(local: &Local, refusal: &Refusal, now: Instant) -> Option<Self> {
-        if let Some((plan, left)) = &refusal.quota {
-            return Some(Self { plan: *plan, limit: None, quota: Row::of_quota(local, *plan, left, now) });
-        }
-        let (plan, left) = refusal.limits.as_ref()?;
-        let limit = Row::of_limit(local, *plan, left.index, left.remaining, left.reset);
-        Some(Self { plan: *plan, limit, quota: None })
+        let (plan, reached) = refusal.reached?;
+        let (limit, quota) = match &reached {
+            Reached::Limit(left) => (Row::of_limit(local, plan, left.index, left.remaining, left.reset), None),
+            Reached::Quota(left) => (None, Row::of_quota(local, plan, left, now)),
+        };
+        Some(Self { plan, limit, quota })
     }
 
-    /// When it is worth coming again after a refusal.
-    pub(super) fn reset(&self) -> Option<Duration> {
-        self.row().map(|row| row.reset)
+    /// When the next period of the quota begins, if it is one.
+    pub(super) fn next_period(&self) -> Option<Duration> {
+        self.quota.map(|row| row.reset)
     }
 
     /// The name of the limit or the quota in quotes.

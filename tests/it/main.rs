@@ -33,3 +33,4 @@ mod secrets;
 mod stopping;
 mod tidy;
 mod upstreams;
+mod usage;

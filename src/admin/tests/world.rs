@@ -99,7 +99,7 @@ impl World {
                 asked.lock().unwrap().push(format!("{question:?}"));
                 Explanation { outcome: "forwarded".into(), status: 200, ..Explanation::default() }
             }),
-            allowance: Arc::new(|_| Allowance::default()),
+            allowance: Arc::new(|_| crate::admin::Allowance::default()),
             usage: None,
             reload,
             check: Arc::new(|| vec!["k.yaml:1:1: error: nothing is right".into()]),

@@ -94,7 +94,7 @@ impl World {
 
     fn count(&mut self, minutes: u32, what: [u8; 6], requests: u64) {
         self.now += minutes;
-        let name = |text: &str, n: u8| (n % 4 > 0).then(|| format!("{text}{}", n % 4).parse().unwrap());
+        let name = |text: &str, n: u8| (!n.is_multiple_of(4)).then(|| format!("{text}{}", n % 4).parse().unwrap());
         let [key, owner, plan, route, class, band] = what;
         let classes = [Class::Success, Class::Denied(Denial::LimitExceeded), Class::Admitted, Class::ClientGone];
         let cell = Cell {
