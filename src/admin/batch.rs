@@ -181,7 +181,7 @@ fn prepared(
         Err(detail) => return Ok(Err(refused(INVALID, detail))),
     };
     if let Some(holder) = holder(api, taken, &all_digests) {
-        return Ok(Err(held(holder)));
+        return told_of_holder(api, &all_digests, caller, holder).map(Err);
     }
     let id = id.map_or_else(create::new_id, Ok)?;
     if taken.ids.contains(&id) || api.look_up(&id)?.is_some() {
@@ -305,12 +305,8 @@ fn commit(caller: &Caller, row: &Ready) -> Commit {
 
 fn told(api: &Api, row: &StoredKey, caller: &Caller, refusal: Refusal) -> Result<RowDone, Problem> {
     Ok(match refusal {
-        Refusal::DigestTaken(id) if has_ended(api, &id, row, caller)? => refused(
-            Code::Conflict.as_str(),
-            format!("the secret was rotated out of the key `{id}` and has ended: take a new one"),
-        ),
-        Refusal::DigestTaken(id) => held((id, KeyState::Active)),
-        Refusal::DigestRevoked(id) => held((id, KeyState::Revoked)),
+        Refusal::DigestTaken(id) => told_of_holder(api, &digests_of(row), caller, (id, KeyState::Active))?,
+        Refusal::DigestRevoked(id) => told_of_holder(api, &digests_of(row), caller, (id, KeyState::Revoked))?,
         other => {
             let problem = Problem::from(other);
             refused(problem.code.as_str(), problem.sentence())
@@ -318,22 +314,36 @@ fn told(api: &Api, row: &StoredKey, caller: &Caller, refusal: Refusal) -> Result
     })
 }
 
-/// Whether the secret of a row is one that the key with this id has no more.
-fn has_ended(api: &Api, id: &KeyId, row: &StoredKey, caller: &Caller) -> Result<bool, Problem> {
-    let holder = api.parts.follower.store().key(id)?;
-    let mut ended = holder.iter().flat_map(|(_, key)| &key.secrets).filter(|secret| !secret.is_live(caller.now()));
-    Ok(ended.any(|ended| row.secrets.iter().any(|secret| secret.digest.digest == ended.digest.digest)))
-}
-
-fn held((id, state): (KeyId, KeyState)) -> RowDone {
-    let revoked =
-        || refused(Code::Revoked.as_str(), format!("the secret belongs to the revoked key `{id}`, which is final"));
-    match state {
-        KeyState::Revoked => revoked(),
+/// What becomes of a row whose secret another key has, or had.
+fn told_of_holder(
+    api: &Api,
+    digests: &[Digest],
+    caller: &Caller,
+    (id, state): (KeyId, KeyState),
+) -> Result<RowDone, Problem> {
+    Ok(match state {
+        KeyState::Revoked => {
+            refused(Code::Revoked.as_str(), format!("the secret belongs to the revoked key `{id}`, which is final"))
+        }
+        KeyState::Active | KeyState::Disabled if has_ended(api, &id, digests, caller)? => refused(
+            Code::Conflict.as_str(),
+            format!("the secret was rotated out of the key `{id}` and has ended: take a new one"),
+        ),
         KeyState::Active | KeyState::Disabled => {
             RowDone { status: RowStatus::Unchanged, id: Some(id.to_string()), secret: None, code: None, detail: None }
         }
-    }
+    })
+}
+
+/// Whether one of the digests is that of a secret that the key with this id has no more.
+fn has_ended(api: &Api, id: &KeyId, digests: &[Digest], caller: &Caller) -> Result<bool, Problem> {
+    let holder = api.parts.follower.store().key(id)?;
+    let mut ended = holder.iter().flat_map(|(_, key)| &key.secrets).filter(|secret| !secret.is_live(caller.now()));
+    Ok(ended.any(|ended| digests.contains(&ended.digest.digest)))
+}
+
+fn digests_of(row: &StoredKey) -> Vec<Digest> {
+    row.secrets.iter().map(|secret| secret.digest.digest).collect()
 }
 
 fn refused(code: &'static str, detail: String) -> RowDone {

@@ -1,5 +1,6 @@
 //! The catalog from the outside: what is in force after each configuration, and while one is being brought into force.
 
+mod rotated;
 mod sources;
 mod unreadable;
 
