@@ -170,9 +170,6 @@ fn prepared(
         draft.disable();
     }
     let id = match id.map(|id| id.parse::<KeyId>()).transpose() {
-        Ok(Some(id)) if NOT_ADDRESSABLE.contains(&id.as_str()) => {
-            return Ok(Err(refused(INVALID, format!("id: no address leads to a key `{id}`: choose another"))));
-        }
         Ok(id) => id,
         Err(error) => return Ok(Err(refused(INVALID, format!("id: {error}")))),
     };
@@ -358,8 +355,6 @@ impl From<BatchKey> for Create {
 }
 
 const INVALID: &str = Code::Invalid.as_str();
-/// What stands in the place of an id in addresses and means something else there.
-const NOT_ADDRESSABLE: [&str; 3] = ["verify", ".", ".."];
 const MOST_ROWS: usize = 1000;
 const MOST_TRIES: usize = 32;
 const MOST_HINT: usize = 32;

@@ -169,7 +169,7 @@ mod tests {
     fn ids_are_short_and_plain() {
         check::<KeyId>("key_acme-1.x", true);
         check::<KeyId>(&"a".repeat(64), true);
-        for bad in ["", "a b", "a/b", "ä", &"a".repeat(65)] {
+        for bad in ["", "a b", "a/b", "ä", ".", "..", "verify", &"a".repeat(65)] {
             check::<KeyId>(bad, false);
         }
     }
