@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk strace
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk strace
 
-.PHONY: run test fmt lint unit docs deps admin-fuzz-test fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter soak clean
+.PHONY: run test fmt lint unit docs deps admin-fuzz-test fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -66,6 +66,10 @@ bench-store:
 # Counting in the ledger, without sockets.
 bench-meter:
 	$(CARGO) bench --locked --bench meter
+
+# Sealing a million keys of one minute, and asking about a month of 10,000.
+bench-usage:
+	$(CARGO) bench --locked --bench usage
 
 # The admin API with fsync: keys one by one, in batches of 1,000, and a start with a million of them.
 bench-keys:

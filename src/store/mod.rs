@@ -27,8 +27,8 @@ pub use memory::MemoryStore;
 pub use record::{Damaged, Filter, Record, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
 pub use sqlite::{Checked, Inspected, SqliteStore, backup, check, inspect};
 pub use usage::{
-    CursorError, Dimension, Folded, QuotaUse, Retention, Sealed, Snapshot, Step, UsageCursor, UsageQuery, UsageReport,
-    UsageRow, UsageStore, Used,
+    CursorError, DayProof, Dimension, Folded, QuotaUse, Retention, Sealed, SinkProof, Snapshot, Step, UsageCursor,
+    UsageQuery, UsageReport, UsageRow, UsageStore, Used,
 };
 
 /// Keys, admin tokens and the audit log.

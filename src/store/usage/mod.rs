@@ -7,6 +7,7 @@
 mod calendar;
 mod fold;
 mod names;
+mod outbox;
 mod query;
 mod read;
 mod report;
@@ -15,6 +16,7 @@ mod schema;
 mod seal;
 mod snapshot;
 mod used;
+mod verify;
 
 use std::fmt;
 use std::fs::File;
@@ -23,11 +25,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use super::copy::{copy, page_faults};
 use super::error::{OpenError, StoreError};
 use super::file;
+use crate::meter::Event;
 use crate::meter::ledger::{Cell, Minute};
 use crate::time::Timestamp;
 
+use retention::{Bounds, OUTBOX};
 use schema::SCHEMA;
 use seal::Draft;
 
@@ -37,6 +42,7 @@ pub use retention::{Folded, Retention};
 pub use seal::Sealed;
 pub use snapshot::{QuotaUse, Snapshot};
 pub use used::Used;
+pub use verify::{DayProof, SinkProof};
 
 /// Usage in a file, held by this process alone.
 pub struct UsageStore {
@@ -57,6 +63,28 @@ impl UsageStore {
         let (lock, connection) = file::open(path, &SCHEMA)?;
         read::Marks::read(&connection).map_err(|error| file::damaged(path, error.to_string()))?;
         Ok(Self { path: path.to_owned(), readers: Mutex::default(), writer: Mutex::new(connection), _lock: lock })
+    }
+
+    /// Copies the store at `path` as it stands now to a new file, also while a gateway has it open.
+    ///
+    /// # Errors
+    /// It cannot be read; there is something at `to` already.
+    pub fn backup(path: &Path, to: &Path) -> Result<(), OpenError> {
+        copy(path, to, &SCHEMA)
+    }
+
+    /// Reads all there is at `path` and checks that it goes together: pages, indexes, the sums of each day. What is wrong, in
+    /// words; nothing if it is sound. A gateway may have it open.
+    ///
+    /// # Errors
+    /// It could not be looked into at all.
+    pub fn check(path: &Path) -> Result<Vec<String>, OpenError> {
+        let mut connection = file::open_to_read(path, &SCHEMA)?;
+        let transaction = connection.transaction().map_err(|error| file::sqlite_error(path, error))?;
+        let mut faults = page_faults(&transaction)?;
+        let days = verify::verify(&transaction, calendar::time(0), calendar::time(u32::MAX))?;
+        faults.extend(days.into_iter().flat_map(|day| day.faults));
+        Ok(faults)
     }
 
     /// Makes buckets of the cells, for good. To be given all cells of a process up to `until` that it has not released; later
@@ -83,20 +111,21 @@ impl UsageStore {
 
     /// Folds what is over into hours and days, and deletes what is older than it is to be kept. To be called each minute or so.
     ///
+    /// A bucket is not deleted while a sink waits for it, until it has waited for seven days or 2 GiB of them are waiting.
     /// It is done in pieces, and sealing waits for one of them at most. What has been done stays if it fails half way.
     ///
     /// # Errors
     /// The disk is full or broken; it is gone on with at the next call.
     pub fn fold(&self, now: Timestamp, retention: &Retention) -> Result<Folded, StoreError> {
-        let mut folded = Folded::default();
-        let over = calendar::minute(now).saturating_sub(GRACE_MINUTES);
-        for step in Step::FOLDED {
-            while self.write(|transaction| fold::fold_next(transaction, step, over))? {
-                folded.spans += 1;
-            }
-        }
-        while self.write(|transaction| retention::delete_some(transaction, now, retention, &mut folded))? {}
-        Ok(folded)
+        self.fold_within(now, retention, &OUTBOX)
+    }
+
+    /// Adds events to their queue, in this order. Their places are given here; one that is there already, by its id, stays.
+    ///
+    /// # Errors
+    /// None of them was added.
+    pub fn publish(&self, events: &[Event]) -> Result<(), StoreError> {
+        self.write(|transaction| outbox::publish(transaction, events))
     }
 
     /// One state of the store, while sealing goes on.
@@ -113,6 +142,24 @@ impl UsageStore {
             None => file::reader(&self.path)?,
         };
         Snapshot::of(self, connection)
+    }
+
+    fn fold_within(&self, now: Timestamp, retention: &Retention, bounds: &Bounds) -> Result<Folded, StoreError> {
+        let mut folded = Folded::default();
+        let over = calendar::minute(now).saturating_sub(GRACE_MINUTES);
+        for step in Step::FOLDED {
+            while self.write(|transaction| fold::fold_next(transaction, step, over))? {
+                folded.spans += 1;
+            }
+        }
+        loop {
+            let deleted = self.write(|transaction| retention::delete_some(transaction, now, retention, bounds))?;
+            let has_more = deleted.has_more;
+            folded.note(deleted);
+            if !has_more {
+                return Ok(folded);
+            }
+        }
     }
 
     /// Does something in one transaction: on disk when it returns, or not done at all.

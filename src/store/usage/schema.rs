@@ -133,6 +133,7 @@ CREATE TABLE events (
 CREATE TABLE sinks (
     queue        TEXT NOT NULL CHECK (queue IN ('buckets', 'events')),
     name         TEXT NOT NULL,
+    began        INTEGER NOT NULL,   -- what is up to here was never meant for it
     acknowledged INTEGER NOT NULL,
     note         TEXT NOT NULL,
     PRIMARY KEY (queue, name)

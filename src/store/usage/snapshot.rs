@@ -7,6 +7,7 @@ use super::calendar::{DAY, floor, minute, month};
 use super::names::account;
 use super::query::{UsageQuery, UsageReport};
 use super::report::report;
+use super::verify::{DayProof, verify};
 use crate::key::KeyId;
 use crate::meter::ledger::Cell;
 use crate::store::StoreError;
@@ -69,6 +70,16 @@ impl<'s> Snapshot<'s> {
             }
         }
         Ok(())
+    }
+
+    /// Holds what was sealed on each day of a time against all tables that have the day, and tells how far sinks have come.
+    ///
+    /// It reads all rows of the time: seconds for many millions.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn verify(&self, from: Timestamp, to: Timestamp) -> Result<Vec<DayProof>, StoreError> {
+        verify(self.connection(), from, to)
     }
 
     pub(super) fn connection(&self) -> &Connection {

@@ -1,9 +1,11 @@
 //! Usage: sealed once, whatever dies; summed up the same however it is asked for; refused when the file is not sound.
 
 mod model;
+mod outbox;
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use rusqlite::Connection;
 
@@ -11,7 +13,7 @@ use super::*;
 use crate::meter::ledger::{Amount, Band, Class, Epoch};
 use crate::policy::Denial;
 
-/// 2026-11-23T14:00Z.
+/// 2026-11-24T06:00Z.
 const MINUTE: u32 = 29_925_000;
 
 fn epoch(id: u64) -> Epoch {
@@ -81,7 +83,7 @@ fn cells_that_differ_in_writer_turn_token_or_band_become_one_bucket() {
     assert_eq!(report.rows.len(), 2);
     let first = &report.rows[0];
     assert_eq!((first.class, first.used.requests, first.used.took), (Some(Class::Success), 8, [6, 0, 0, 2]));
-    assert_eq!(report.totals.latency, std::time::Duration::from_millis(20));
+    assert_eq!(report.totals.latency, Duration::from_millis(20));
 }
 
 #[test]
@@ -213,7 +215,7 @@ fn what_is_old_is_kept_more_and_more_coarsely() {
 fn pages_that_were_freed_are_used_again() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(&folder);
-    let retention = Retention { minutes: std::time::Duration::from_secs(3600), ..Retention::default() };
+    let retention = Retention { minutes: Duration::from_secs(3600), ..Retention::default() };
     let mut pages = Vec::new();
     for hour in 0..12 {
         let minute = MINUTE + hour * 60;

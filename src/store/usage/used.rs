@@ -73,6 +73,13 @@ impl Used {
         let [a, b, c, d] = self.took;
         [self.requests, self.units, self.bytes_in, self.bytes_out, latency_ns, a, b, c, d].map(column)
     }
+
+    /// The same in a bucket.
+    pub(super) fn amount(&self) -> Amount {
+        let latency_ns = u64::try_from(self.latency.as_nanos()).unwrap_or(MAX);
+        let Self { requests, units, bytes_in, bytes_out, .. } = *self;
+        Amount { requests, units, bytes_in, bytes_out, latency_ns }
+    }
 }
 
 /// As much of a count as a column can hold.

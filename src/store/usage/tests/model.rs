@@ -7,6 +7,7 @@ use proptest::prelude::{Just, Strategy, any, prop_assert_eq, prop_oneof, proptes
 use proptest::test_runner::{Config, TestCaseError};
 
 use super::*;
+use crate::meter::{Bucket, Outbox};
 use crate::store::usage::calendar::{DAY, floor, month, time};
 
 /// What can happen next.
@@ -212,6 +213,7 @@ impl World {
             sealed(self.store(), &self.dead, u32::MAX);
         }
         self.check_quotas()?;
+        self.check_queue()?;
         for _ in ["not folded", "folded"] {
             for by in 0..3 {
                 self.ask([true; 5], by, [false; 4], 7)?;
@@ -220,6 +222,27 @@ impl World {
             self.now += 3 * DAY;
             self.store().fold(time(self.now), &KEPT).unwrap();
         }
+        self.check_queue()
+    }
+
+    /// A sink that starts at the beginning gets all there is, piece by piece, each bucket under an id of its own.
+    fn check_queue(&self) -> Result<(), TestCaseError> {
+        let (mut after, mut ids, mut requests) = (0, BTreeSet::new(), 0);
+        let queue: &dyn Outbox<Bucket> = self.store();
+        loop {
+            let buckets = queue.next(after, 3).unwrap();
+            let Some(last) = buckets.last() else { break };
+            prop_assert_eq!(buckets[0].seq, after + 1);
+            after = last.seq;
+            requests += buckets.iter().map(|bucket| bucket.amount.requests).sum::<u64>();
+            ids.extend(buckets.iter().map(|bucket| bucket.id));
+        }
+        prop_assert_eq!(ids.len() as u64, after);
+        let counted = self.all.iter().filter(|cell| cell.class != Class::Admitted);
+        prop_assert_eq!(requests, counted.map(|cell| cell.amount.requests).sum::<u64>());
+        let proofs = self.store().snapshot().unwrap().verify(time(0), time(self.now + 2 * DAY)).unwrap();
+        prop_assert_eq!(proofs.iter().map(|day| day.sealed.requests).sum::<u64>(), requests);
+        prop_assert_eq!(proofs.into_iter().flat_map(|day| day.faults).collect::<Vec<_>>(), [""; 0]);
         Ok(())
     }
 
