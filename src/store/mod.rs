@@ -8,6 +8,7 @@
 
 mod audit;
 mod change;
+mod copy;
 mod decide;
 mod error;
 mod file;

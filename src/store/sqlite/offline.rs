@@ -1,17 +1,17 @@
 //! What can be done to a store's file without being its owner, whether a gateway has it open or not.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rusqlite::Connection;
-use rusqlite::backup::{Backup, StepResult};
 
 use super::read::Tables;
 use super::schema::SCHEMA;
 use crate::key::State;
 use crate::store::audit::{AuditRow, Verdict};
-use crate::store::file::{self, beside, create_private, io_error, rename_durably, sqlite_error};
+use crate::store::copy::{self, page_faults};
+use crate::store::file::{self, beside, io_error, sqlite_error};
 use crate::store::record::Revision;
 use crate::store::schema::Schema;
 use crate::store::{OpenError, StoreError};
@@ -85,56 +85,12 @@ pub fn inspect(path: &Path) -> Result<Inspected, OpenError> {
 ///
 /// The copy is whole, on disk and readable by its owner alone before it has its name. It is a single file.
 pub fn backup(path: &Path, to: &Path) -> Result<(), OpenError> {
-    let from = file::open_to_read(path, &SCHEMA)?;
-    // Holds the name, so that nobody else's file is overwritten in the end.
-    create_private(to)?;
-    let copied = copy(&from, &beside(to, ".partial")).and_then(|partial| rename_durably(&partial, to));
-    if copied.is_err() {
-        let _ = fs::remove_file(to);
-    }
-    copied
-}
-
-/// Makes the copy under a name of its own; takes it away again if that fails.
-fn copy(from: &Connection, partial: &Path) -> Result<PathBuf, OpenError> {
-    create_private(partial)?;
-    let filled = fill(from, partial).map_err(|error| sqlite_error(partial, error));
-    let synced = filled.and_then(|()| {
-        let file = File::open(partial).and_then(|file| file.sync_all());
-        file.map_err(|error| io_error(partial, error))
-    });
-    match synced {
-        Ok(()) => Ok(partial.to_owned()),
-        Err(error) => {
-            let _ = fs::remove_file(partial);
-            Err(error)
-        }
-    }
-}
-
-fn fill(from: &Connection, partial: &Path) -> rusqlite::Result<()> {
-    let mut to = Connection::open(partial)?;
-    // All pages in one step, so that they are of one moment. Readers of the log do not stop the writer.
-    let step = Backup::new(from, &mut to)?.step(-1)?;
-    if step != StepResult::Done {
-        let busy = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-        return Err(rusqlite::Error::SqliteFailure(busy, None));
-    }
-    // The copy has taken over that there is a log; without one it stays a single file.
-    to.pragma_update(None, "journal_mode", "DELETE")?;
-    to.close().map_err(|(_, error)| error)
+    copy::copy(path, to, &SCHEMA)
 }
 
 /// Notes what was found, or that nothing could be.
 fn note(faults: &mut Vec<String>, found: Result<Vec<String>, StoreError>) {
     faults.extend(found.unwrap_or_else(|error| vec![error.to_string()]));
-}
-
-/// What SQLite finds wrong with pages and indexes.
-fn page_faults(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection.prepare("PRAGMA integrity_check")?;
-    let lines = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
 }
 
 /// Rows that belong to rows which are not there.
