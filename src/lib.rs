@@ -19,6 +19,8 @@ pub mod meter;
 
 pub mod store;
 
+pub mod sink;
+
 pub mod http1;
 
 pub mod upstream;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in the order of `src/lib.rs`: each may name only those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "time",
     "telemetry",
     "key",
@@ -13,6 +13,7 @@ const ORDER: [&str; 17] = [
     "policy",
     "meter",
     "store",
+    "sink",
     "http1",
     "upstream",
     "catalog",
@@ -25,8 +26,8 @@ const ORDER: [&str; 17] = [
 ];
 
 /// Who may not name whom although the order would allow it.
-const FORBIDDEN: [(&str, &[&str]); 3] =
-    [("gateway", &["store"]), ("admin", &["gateway"]), ("operations", &["gateway"])];
+const FORBIDDEN: [(&str, &[&str]); 4] =
+    [("sink", &["store"]), ("gateway", &["store", "sink"]), ("admin", &["gateway"]), ("operations", &["gateway"])];
 
 /// The only ones who may name `config`.
 const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
@@ -42,7 +43,7 @@ const DOORS: [(&str, &[&str]); 10] = [
     ("httparse", &["http1"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
-    ("ureq", &["cli"]),
+    ("ureq", &["cli", "sink"]),
 ];
 
 /// Modules that do no I/O and know no framework.

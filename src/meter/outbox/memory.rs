@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(waiting(&late), Backlog { waiting: 1, oldest: Some(event(8).at), set_aside: 0 });
         assert_eq!(waiting(&early), Backlog { waiting: 2, oldest: Some(event(7).at), set_aside: 1 });
         assert_eq!(outbox.next(3, 1).unwrap(), [event(7)]);
-        outbox.retain(&[late.clone()]).unwrap();
+        outbox.retain(std::slice::from_ref(&late)).unwrap();
         assert_eq!(waiting(&early), Backlog::default());
     }
 
