@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, FileKey, Follower, Rules};
 use crate::config::{self, Settings};
 use crate::operations::{Reload, State};
 use crate::telemetry::log;
-use crate::{gateway, operations, telemetry, time};
+use crate::{gateway, operations, sink, telemetry, time};
 
 /// What a configuration is brought into force on.
 #[derive(Clone)]
@@ -35,6 +35,8 @@ pub(super) struct InForce {
     pub(super) data_dir: Option<PathBuf>,
     /// How usage is kept: likewise.
     pub(super) usage: config::Usage,
+    /// Where usage is sent to: likewise.
+    pub(super) sinks: Vec<sink::Options>,
     /// For the logs.
     pub(super) telemetry: telemetry::Options,
     /// What is to be watched.
@@ -66,7 +68,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
             return Err(refuse(problems, rejected.files, state));
         }
     };
-    let Settings { gateway, operations, admin, data_dir, telemetry, usage, rules, keys } = loaded.settings;
+    let Settings { gateway, operations, admin, data_dir, telemetry, usage, sinks, rules, keys } = loaded.settings;
     let rules = match Rules::compile(rules, Some(&catalog.rules()), time::now()) {
         Ok(rules) => rules,
         Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
@@ -75,7 +77,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
     Ok(Prepared {
         rules,
         keys,
-        in_force: InForce { gateway, operations, admin, data_dir, usage, telemetry, files: loaded.files },
+        in_force: InForce { gateway, operations, admin, data_dir, usage, sinks, telemetry, files: loaded.files },
     })
 }
 

@@ -27,7 +27,7 @@ fn choices(kind: &Kind) -> Vec<String> {
         Kind::Size(..) => "a size",
         Kind::List(..) => "a list",
         Kind::Map(..) => "a mapping of names",
-        Kind::Object(_) => "a mapping",
+        Kind::Object(_) | Kind::Variants(_) => "a mapping",
         Kind::OneField(fields) => return fields.iter().map(|field| format!("{{{}: …}}", field.name)).collect(),
         Kind::Any(kinds) => return kinds.iter().flat_map(choices).collect(),
     };
@@ -75,6 +75,10 @@ pub(super) fn type_remedy(kind: &Kind, node: &Node<'_>, secret: bool) -> String 
         Kind::Object(fields) => {
             let names: Vec<&str> = fields.iter().map(|field| field.name).collect();
             format!("write its fields indented below it: {}", names.join(", "))
+        }
+        Kind::Variants(variants) => {
+            let words: Vec<&str> = variants.iter().map(|(word, _)| *word).collect();
+            format!("write `type:` and its fields indented below it; the types are {}", words.join(", "))
         }
         Kind::Any(kinds) => kinds.iter().find(|kind| matches!(kind, Kind::Duration(..) | Kind::Size(..))).map_or_else(
             || format!("write {}", describe(kind)),

@@ -65,6 +65,8 @@ pub(super) enum Kind {
     Secret(&'static Form),
     /// A mapping with exactly one of these fields.
     OneField(&'static [Field]),
+    /// A mapping whose field `type` is one of these words, with the fields that go with it.
+    Variants(&'static [(&'static str, &'static [Field])]),
     /// Any of these.
     Any(&'static [Kind]),
 }
@@ -310,6 +312,172 @@ pub(super) const LOGS: &[Field] = &[
 pub(super) const LOG_FILE: &[Field] =
     &[required("file", Kind::Text(&form::FILE), "Lines are appended to this file, relative to this one.")];
 
+/// What kinds of sinks there are.
+const SINKS: &[(&str, &[Field])] =
+    &[("file", FILE_SINK), ("http", HTTP_SINK), ("stripe", STRIPE_SINK), ("webhook", WEBHOOK_SINK)];
+
+pub(super) const FILE_SINK: &[Field] = &[
+    required("type", Kind::Word(&["file"]), "Rows in files, each bucket exactly once."),
+    required("folder", Kind::Text(&form::FILE), "The folder of the files, relative to this one; made if missing."),
+    default(
+        "prefix",
+        Kind::Text(&form::FILE_PREFIX),
+        Literal::Text("usage"),
+        "What the names of the files begin with.",
+    ),
+    default(
+        "format",
+        Kind::Word(&["ndjson", "csv"]),
+        Literal::Text("ndjson"),
+        "A JSON object per line, or CSV with a first line of names.",
+    ),
+    default(
+        "max_size",
+        Kind::Size(1 << 10, 1 << 40),
+        Literal::Text("64MiB"),
+        "A file that has grown to this is followed by another one, as it is each day.",
+    ),
+    SINK_FROM,
+    SINK_BATCH,
+    SINK_BACKOFF,
+    SINK_BACKOFF_MAX,
+];
+
+pub(super) const HTTP_SINK: &[Field] = &[
+    required("type", Kind::Word(&["http"]), "CloudEvents 1.0 in batches, as OpenMeter and others take them."),
+    required("url", Kind::Secret(&form::ENDPOINT), "Where batches are posted to: https://HOST/PATH."),
+    SINK_ALLOW_INSECURE,
+    SINK_TIMEOUT,
+    optional("token", Kind::OneField(ELSEWHERE), "What goes out as `Authorization: Bearer`."),
+    default("source", Kind::Text(&form::VISIBLE), Literal::Text("keygate"), "The `source` of each event."),
+    default("event_type", Kind::Text(&form::VISIBLE), Literal::Text("keygate.usage"), "The `type` of each event."),
+    default(
+        "subject",
+        Kind::Word(&["owner", "key"]),
+        Literal::Text("owner"),
+        "Whose name the `subject` of each event is.",
+    ),
+    default("select", SINK_SELECT, Literal::Text("billed"), SELECT_DOC),
+    optional(
+        "duplicate_window",
+        Kind::Duration(60 * 60 * 1000, 400 * DAY_MS),
+        "How long the receiver recognises duplicates by `source` and `id`. What was sent without an answer and is older is set aside; without it, it is sent again.",
+    ),
+    SINK_FROM,
+    SINK_BATCH,
+    SINK_BACKOFF,
+    SINK_BACKOFF_MAX,
+];
+
+pub(super) const STRIPE_SINK: &[Field] = &[
+    required("type", Kind::Word(&["stripe"]), "Meter events of Stripe Billing."),
+    required(
+        "key",
+        Kind::OneField(ELSEWHERE),
+        "The secret key of the account, best a restricted one for meter events.",
+    ),
+    required("meter", Kind::Text(&form::VISIBLE), "The `event_name` of the meter."),
+    default(
+        "value",
+        Kind::Word(&["units", "requests", "bytes_in", "bytes_out"]),
+        Literal::Text("units"),
+        "What is billed.",
+    ),
+    optional(
+        "customers",
+        Kind::Map(&form::NAME, &Kind::Text(&form::VISIBLE)),
+        "Stripe's customer ids by owner. An owner whose name begins with cus_ is such an id itself.",
+    ),
+    default(
+        "customer_field",
+        Kind::Text(&form::PAYLOAD_FIELD),
+        Literal::Text("stripe_customer_id"),
+        "The name of the customer in the payload, as the meter has it.",
+    ),
+    default(
+        "value_field",
+        Kind::Text(&form::PAYLOAD_FIELD),
+        Literal::Text("value"),
+        "The name of the value in the payload, as the meter has it.",
+    ),
+    default("calls", Kind::Integer(1, 64), Literal::Integer(8), "Calls at the same time, each for another customer."),
+    default(
+        "url",
+        Kind::Secret(&form::ENDPOINT),
+        Literal::Text("https://api.stripe.com/v1/billing/meter_events"),
+        "Where events are posted to.",
+    ),
+    SINK_ALLOW_INSECURE,
+    SINK_TIMEOUT,
+    SINK_FROM,
+    SINK_BATCH,
+    SINK_BACKOFF,
+    SINK_BACKOFF_MAX,
+];
+
+pub(super) const WEBHOOK_SINK: &[Field] = &[
+    required("type", Kind::Word(&["webhook"]), "Messages that are signed after Standard Webhooks."),
+    required("url", Kind::Secret(&form::ENDPOINT), "Where messages are posted to: https://HOST/PATH."),
+    SINK_ALLOW_INSECURE,
+    SINK_TIMEOUT,
+    required(
+        "secret",
+        Kind::OneField(ELSEWHERE),
+        "What messages are signed with: whsec_ and base64, or 16 bytes or more as they are.",
+    ),
+    optional(
+        "previous_secret",
+        Kind::OneField(ELSEWHERE),
+        "Signs messages as well, until all receivers know the other one.",
+    ),
+    default(
+        "carries",
+        Kind::Word(&["usage", "events", "both"]),
+        Literal::Text("both"),
+        "Usage, events of keys and quotas, or both.",
+    ),
+    default("select", SINK_SELECT, Literal::Text("all"), SELECT_DOC),
+    SINK_FROM,
+    SINK_BATCH,
+    SINK_BACKOFF,
+    SINK_BACKOFF_MAX,
+];
+
+const SINK_FROM: Field = default(
+    "from",
+    Kind::Word(&["now", "beginning"]),
+    Literal::Text("now"),
+    "Where a new sink begins: with what comes, or with the oldest that is still kept.",
+);
+const SINK_BATCH: Field = default(
+    "batch",
+    Kind::Integer(1, 5_000),
+    Literal::Integer(500),
+    "Most buckets in one batch; a receiver to whom it is too large is sent smaller ones.",
+);
+const SINK_BACKOFF: Field = default(
+    "backoff",
+    Kind::Duration(10, 60 * 60 * 1000),
+    Literal::Text("1s"),
+    "The pause after the first failure; it doubles with each further one.",
+);
+const SINK_BACKOFF_MAX: Field =
+    default("backoff_max", Kind::Duration(10, 60 * 60 * 1000), Literal::Text("5m"), "The longest pause.");
+const SINK_TIMEOUT: Field = default(
+    "timeout",
+    Kind::Duration(100, 10 * 60 * 1000),
+    Literal::Text("30s"),
+    "From the begin of a call to its end.",
+);
+const SINK_ALLOW_INSECURE: Field = default(
+    "allow_insecure",
+    Kind::Switch,
+    Literal::Switch(false),
+    "Whether usage and secrets may be sent in clear to other machines.",
+);
+const SINK_SELECT: Kind = Kind::Word(&["billed", "all"]);
+const SELECT_DOC: &str = "All buckets, or only those with units whose subject is known; the others are passed over.";
+
 pub(super) const UPSTREAM: &[Field] = &[
     required("targets", Kind::List(&Kind::Text(&form::TARGET), 1), "Where it can be reached: http://HOST:PORT."),
     default(
@@ -430,6 +598,11 @@ pub(super) const USAGE: &[Field] = &[
         "Which answers are billed: their units count. All requests are counted.",
     ),
     optional("retention", Kind::Object(RETENTION), "How long usage is kept by minutes, hours and days."),
+    optional(
+        "sinks",
+        Kind::Map(&form::SINK_NAME, &Kind::Variants(SINKS)),
+        "Where usage is sent to, by name; each sink has a place of its own in the queue of all usage.",
+    ),
 ];
 
 pub(super) const RETENTION: &[Field] = &[

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use super::scalar;
 use crate::key::{Form as Printed, KeyId, Name, PepperId, Scope, StoredDigest};
 use crate::route::{HostPattern, Methods, PathPattern};
+use crate::sink::Endpoint;
 
 /// What a text must look like.
 #[derive(Debug)]
@@ -182,6 +183,41 @@ pub(super) const FREE_TEXT: Form = Form {
     pattern: r"^[^\u0000-\u001f\u007f-\u009f]{1,256}$",
     remedy: "use 1 to 256 characters in one line",
     check: |text| when((1..=256).contains(&text.chars().count()) && !text.contains(char::is_control)),
+};
+
+pub(super) const SINK_NAME: Form = Form {
+    what: "a name of a sink",
+    pattern: "^[A-Za-z0-9_.-]{1,64}$",
+    remedy: "use 1 to 64 characters out of A-Z a-z 0-9 _ . -: it stands in metrics",
+    check: |text| when((1..=64).contains(&text.len()) && text.bytes().all(is_plain)),
+};
+
+pub(super) const FILE_PREFIX: Form = Form {
+    what: "a begin of a file name",
+    pattern: "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$",
+    remedy: "use 1 to 64 characters out of A-Z a-z 0-9 _ . -, without a dot in front",
+    check: |text| when((1..=64).contains(&text.len()) && text.bytes().all(is_plain) && !text.starts_with('.')),
+};
+
+pub(super) const ENDPOINT: Form = Form {
+    what: "a URL",
+    pattern: "^https?://[^#]+$",
+    remedy: "write https://HOST/PATH, without user, password and fragment",
+    check: explained::<Endpoint>,
+};
+
+pub(super) const VISIBLE: Form = Form {
+    what: "a word",
+    pattern: "^[!-~]{1,100}$",
+    remedy: "use 1 to 100 visible ASCII characters",
+    check: |text| when((1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())),
+};
+
+pub(super) const PAYLOAD_FIELD: Form = Form {
+    what: "a name of a payload field",
+    pattern: "^[A-Za-z0-9_]{1,100}$",
+    remedy: "use 1 to 100 characters out of A-Z a-z 0-9 _",
+    check: |text| when((1..=100).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')),
 };
 
 fn when(fits: bool) -> Result<(), Fault> {

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::catalog::{FileKey, RuleSet};
-use crate::{gateway, operations, telemetry};
+use crate::{gateway, operations, sink, telemetry};
 
 use build::Outside;
 use node::Node;
@@ -53,6 +53,8 @@ pub struct Settings {
     pub usage: Usage,
     /// Logs.
     pub telemetry: telemetry::Options,
+    /// Where usage is sent to, in the order of the file.
+    pub sinks: Vec<sink::Options>,
     /// Routes, plans, upstreams and how messages are read and written.
     pub rules: RuleSet,
     /// The keys of the file, in its order. Those that `revoked` names are in the state revoked; ids there that are no keys of

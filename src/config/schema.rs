@@ -66,6 +66,9 @@ fn of_kind(kind: &Kind) -> Value {
             schema["maxProperties"] = json!(1);
             schema
         }
+        Kind::Variants(variants) => {
+            json!({"oneOf": variants.iter().map(|(_, fields)| object(fields)).collect::<Vec<_>>()})
+        }
         Kind::Any(kinds) => json!({"anyOf": kinds.iter().map(of_kind).collect::<Vec<_>>()}),
     }
 }

@@ -73,6 +73,7 @@ impl Checker<'_> {
             (Kind::Map(form, of), Value::Map(entries), _) => self.map(spot, form, of, entries),
             (Kind::Object(fields), Value::Map(entries), _) => self.object(spot, fields, entries),
             (Kind::OneField(fields), Value::Map(entries), _) => self.one_field(spot, fields, entries),
+            (Kind::Variants(variants), Value::Map(entries), _) => self.variant(spot, variants, entries),
             _ if accepts(kind, spot.node) => {}
             _ => self.wrong_type(spot, whole),
         }
@@ -94,7 +95,8 @@ impl Checker<'_> {
     }
 
     fn wrong_type(&mut self, spot: Spot<'_, '_>, whole: &'static Kind) {
-        let secret = matches!(whole, Kind::Secret(_)) || matches!(whole, Kind::Any([Kind::Secret(_), ..]));
+        // Where one of two places is to be named, the secret itself is what somebody may have written.
+        let secret = matches!(whole, Kind::Secret(_) | Kind::OneField(_) | Kind::Any([Kind::Secret(_), ..]));
         if secret {
             self.problems.hide(spot.node.at, spot.node.end);
         }
@@ -210,6 +212,38 @@ impl Checker<'_> {
         }
     }
 
+    fn variant(
+        &mut self,
+        spot: Spot<'_, '_>,
+        variants: &'static [(&'static str, &'static [Field])],
+        entries: &[Entry<'_>],
+    ) {
+        let types = || variants.iter().map(|(word, _)| *word);
+        let Some(named) = entries.iter().find(|entry| entry.name == "type") else {
+            self.hide_all(entries);
+            let words = types().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+            let message = format!("{} has no `type`", spot.place);
+            return self.problems.error(spot.at, message, format!("add `type:`, one of {words}"));
+        };
+        if let Some((_, fields)) = variants.iter().find(|(word, _)| named.node.text() == Some(word)) {
+            return self.object(spot, fields, entries);
+        }
+        self.hide_all(entries);
+        let remedy = match nearest(named.node.text().unwrap_or_default(), types()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("the types are {}", types().collect::<Vec<_>>().join(", ")),
+        };
+        let message = format!("{} has no such `type`: {}", spot.place, found(&named.node, false));
+        self.problems.error(named.node.at, message, remedy);
+    }
+
+    /// Whatever stands there may be a secret.
+    fn hide_all(&mut self, entries: &[Entry<'_>]) {
+        for entry in entries.iter().filter(|entry| entry.name != "type") {
+            self.problems.hide(entry.node.at, entry.node.end);
+        }
+    }
+
     /// Gives the field that was probably meant, so that it is not called missing as well.
     fn unknown_field(&mut self, place: Place<'_>, fields: &'static [Field], entry: &Entry<'_>) -> Option<&'static str> {
         // It may be a secret under a mistyped name.
@@ -276,7 +310,7 @@ fn accepts(kind: &Kind, node: &Node<'_>) -> bool {
         | (Kind::Integer(..) | Kind::Size(..), _, Some(Scalar::Integer(_)))
         | (Kind::Share, _, Some(Scalar::Integer(0 | 1)))
         | (Kind::List(..), Value::List(_), _)
-        | (Kind::Map(..) | Kind::Object(_) | Kind::OneField(_), Value::Map(_), _) => true,
+        | (Kind::Map(..) | Kind::Object(_) | Kind::OneField(_) | Kind::Variants(_), Value::Map(_), _) => true,
         (Kind::Share, _, Some(Scalar::Number(number))) => (0.0..=1.0).contains(&number),
         (Kind::Any(kinds), ..) => kinds.iter().any(|kind| accepts(kind, node)),
         _ => false,

@@ -10,6 +10,7 @@ use super::*;
 use crate::catalog::{FloodGuard, LimitHeaders};
 use crate::key::State;
 use crate::route::Access;
+use crate::sink::Target;
 use crate::telemetry::{LogFormat, LogOutput};
 
 const REST: &str = "\
@@ -107,6 +108,93 @@ fn an_admin_listener_that_others_can_reach_has_to_be_wanted() {
     let settings = settings("admin: {address: '[::1]:9180'}\ndata_dir: there");
     assert_eq!(settings.data_dir, Some("there".into()));
     assert_eq!(settings.admin.unwrap().token_files, [PathBuf::from("there/admin.token")]);
+}
+
+/// A file with one sink, the fields of which are these.
+fn sink(fields: &str) -> String {
+    format!("usage:\n  sinks:\n    s: {{{fields}}}")
+}
+
+#[test]
+fn sinks_are_read_with_their_defaults() {
+    let file = &settings(&sink("type: file, folder: out")).sinks[0];
+    assert_eq!((file.name.as_str(), file.batch, file.backoff.as_millis()), ("s", 500, 1000));
+    assert!(
+        matches!(&file.target, Target::File(file) if file.folder == Path::new("out") && file.max_bytes == 64 << 20)
+    );
+    let http =
+        &settings(&sink("type: http, url: 'https://meter.example/api/v1/events', duplicate_window: 30d")).sinks[0];
+    let Target::Http(http) = &http.target else { panic!("{http:?}") };
+    assert_eq!((http.token.clone(), http.kind.as_str()), (None, "keygate.usage"));
+    assert_eq!(http.duplicate_window, Some(Duration::from_secs(30 * 86_400)));
+}
+
+#[test]
+fn the_type_of_a_sink_decides_over_its_fields() {
+    check(
+        &sink("folder: out"),
+        "3:5 error: `usage.sinks.s` has no `type`",
+        "one of `file`, `http`, `stripe`, `webhook`",
+    );
+    check(
+        &sink("type: fille, folder: out"),
+        "3:15 error: `usage.sinks.s` has no such `type`: the text `fille`",
+        "did you mean `file`?",
+    );
+    check(
+        &sink("type: file, folder: out, meter: m"),
+        "3:34 error: `usage.sinks.s` has an unknown field `meter`",
+        "backoff_max",
+    );
+    check(&sink("type: file"), "3:5 error: `usage.sinks.s` has no `folder`", "made if missing.");
+    check(
+        &sink("type: file, folder: out, backoff: 10m"),
+        "3:43 error: `usage.sinks.s` has a `backoff` above its `backoff_max`",
+        "as long as the first",
+    );
+    check(
+        "usage: {sinks: {a: {type: file, folder: out}, b: {type: file, folder: out}}}",
+        "1:71 error: two sinks write files of the same names",
+        "another `folder` or `prefix`",
+    );
+}
+
+#[test]
+fn usage_is_not_sent_in_clear_to_elsewhere() {
+    let to = |url: &str| sink(&format!("type: http, url: '{url}'"));
+    check(
+        &to("http://10.0.0.1/s3cret"),
+        "3:26 error: `usage.sinks.s` would send usage and secrets in clear to http://10.0.0.1",
+        "where the way is safe",
+    );
+    assert_eq!(settings(&to("http://127.0.0.1:1/")).sinks.len(), 1);
+    let allowed = settings(&sink("type: http, url: 'http://10.0.0.1/', allow_insecure: true"));
+    assert_eq!(allowed.sinks.len(), 1);
+}
+
+#[test]
+fn secrets_of_sinks_stand_elsewhere_and_are_never_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let load_with = |secret: &str, field: &str| {
+        fs::write(folder.path().join("secret"), secret).unwrap();
+        let text = format!("{}\n{REST}", sink(&format!("type: webhook, url: 'https://h/x', secret: {field}")));
+        fs::write(folder.path().join("k.yaml"), text).unwrap();
+        load(&folder.path().join("k.yaml"))
+    };
+    let loaded = load_with("whsec_MDEyMzQ1Njc4OWFiY2RlZg==\n", "{file: secret}").unwrap();
+    let Target::Webhook(webhook) = &loaded.settings.sinks[0].target else { panic!() };
+    assert_eq!(webhook.secrets[0].expose(), b"0123456789abcdef");
+    assert!(!format!("{:?}", loaded.settings.sinks).contains("MDEy"));
+    assert!(loaded.files.contains(&folder.path().join("secret")));
+    for (secret, field, told) in [
+        ("s3cret", "{file: secret}", "`usage.sinks.s.secret` has fewer than 16 bytes"),
+        ("s3cret", "s3cret", "`usage.sinks.s.secret` must be {file: …} or {env: …}, found other text"),
+        ("s3cret", "{flie: s3cret}", "has an unknown field `flie`"),
+    ] {
+        let rejected = load_with(secret, field).unwrap_err();
+        let text = listed(&rejected.problems);
+        assert!(text.contains(told) && !text.contains("s3cret"), "{text}");
+    }
 }
 
 #[test]

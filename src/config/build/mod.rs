@@ -9,6 +9,7 @@ mod plans;
 mod routes;
 mod sections;
 mod server;
+mod sinks;
 mod upstreams;
 mod usage;
 mod wire;
@@ -45,6 +46,7 @@ pub(super) fn settings<'n>(
     let operations = server::operations(root);
     let (admin, data_dir) = server::admin(root, outside, problems);
     let telemetry = server::telemetry(root, outside);
+    let sinks = sinks::sinks(root, outside, problems);
     let hasher = wire::hasher(root, outside, problems);
     let wire = wire::wire(root, hasher.clone(), problems);
     let upstreams = upstreams::upstreams(&sections.upstreams, problems);
@@ -67,6 +69,7 @@ pub(super) fn settings<'n>(
         data_dir,
         telemetry: telemetry?,
         usage: usage::usage(root)?,
+        sinks,
         rules,
         keys,
     })
