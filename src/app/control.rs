@@ -21,7 +21,7 @@ use super::signals::{HANGUP, Signals};
 use crate::admin;
 use crate::catalog::{Catalog, Follower};
 use crate::config::{self, Watcher};
-use crate::gateway::{self, Gateway};
+use crate::gateway::{self, Crossing, Gateway};
 use crate::operations::{self, Addresses, State, echo};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
@@ -88,8 +88,9 @@ impl Control {
         let follower = data_dir.map(|folder| keeping::open(folder, &catalog)).transpose()?;
         let metering = data_dir.map(|folder| metering::open(folder, &prepared.in_force.usage)).transpose()?;
         tell_live(&state, &catalog, follower.as_ref(), metering.as_ref());
+        let works = metering.as_ref().map(Metering::works).cloned();
         let file_keys = prepared.in_force.admin.as_ref().map(|_| FileKeys::default());
-        let stage = Stage { catalog: Arc::clone(&catalog), follower, file_keys, state: Arc::clone(&state) };
+        let stage = Stage { catalog: Arc::clone(&catalog), follower, file_keys, state: Arc::clone(&state), works };
         let in_force = reload::apply(prepared, &stage);
         let (log, writer) =
             AccessLog::open(&in_force.telemetry, Arc::clone(&metrics)).context("cannot open the request log")?;
@@ -198,7 +199,11 @@ impl Control {
     fn tend_store(&mut self) {
         let (Some(gateway), Some(follower)) = (&self.gateway, &self.stage.follower) else { return };
         self.revoked_uses.note(gateway.revoked_uses(), time::now());
-        gateway.crossings().for_each(|crossing| keeping::tell(&crossing));
+        let crossings: Vec<Crossing> = gateway.crossings().collect();
+        crossings.iter().for_each(keeping::tell);
+        if let Some(works) = self.stage.works.clone().filter(|_| !crossings.is_empty()) {
+            self.keeping.spawn_blocking(move || works.publish(&crossings));
+        }
         if follower.is_behind() {
             self.keep(keeping::catch_up);
         } else if self.keeping.is_empty() && self.revoked_uses.are_waiting() {

@@ -130,6 +130,7 @@ pub(super) fn live(catalog: &Catalog, follower: Option<&Follower>, works: Option
         revision: follower.map_or(0, |follower| follower.revision().0),
         changed: follower.and_then(Follower::last_change),
         usage: works.map(Works::figures),
+        sinks: works.map(|works| works.exports().figures()).unwrap_or_default(),
         unreadable: follower.map_or(0, |follower| follower.unreadable() as u64),
     }
 }

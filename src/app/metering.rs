@@ -11,10 +11,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
+use super::exports::Exports;
 use super::trouble::Trouble;
-use crate::meter::Quotas;
+use crate::gateway::Crossing;
 use crate::meter::ledger::{Book, Cell, Figures, Keeper, LedgerError, Minute, Options, Replay};
+use crate::meter::{Event, Quotas};
 use crate::policy::Period;
 
 use crate::store::{Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
@@ -31,7 +35,8 @@ pub(super) struct Metering {
 /// What both threads and those who ask share.
 pub(super) struct Works {
     keeper: Mutex<Keeper>,
-    store: UsageStore,
+    store: Arc<UsageStore>,
+    exports: Exports,
     quotas: Arc<Quotas>,
     settings: config::Usage,
     figures: Mutex<Figures>,
@@ -46,7 +51,7 @@ pub(super) struct Works {
 /// Opens ledger and store in this folder, seals what a former process has left, and starts both threads. Blocks.
 pub(super) fn open(folder: &Path, settings: &config::Usage) -> anyhow::Result<Metering> {
     let now = time::now();
-    let store = UsageStore::open(&folder.join(STORE)).context("the store of usage")?;
+    let store = Arc::new(UsageStore::open(&folder.join(STORE)).context("the store of usage")?);
     let options = Options { folder: folder.join(LEDGER), ..Options::default() };
     let keeper = Keeper::open(options, time::wall(now), now).context("the ledger of usage")?;
     seal_former(&store, keeper.replay().context("the ledger of usage")?)?;
@@ -54,6 +59,7 @@ pub(super) fn open(folder: &Path, settings: &config::Usage) -> anyhow::Result<Me
     restore(&store, &quotas, time::wall(now)).context("what quotas were charged with")?;
     let works = Arc::new(Works {
         keeper: Mutex::new(keeper),
+        exports: Exports::new(&store),
         store,
         quotas,
         settings: settings.clone(),
@@ -116,6 +122,7 @@ impl Metering {
         self.works.stop.notify_all();
         // One that has panicked has been told of already.
         self.threads.into_iter().for_each(|thread| drop(thread.join()));
+        self.works.exports.stop();
     }
 }
 
@@ -130,6 +137,21 @@ impl Works {
             lost_requests: figures.lost_requests,
             seal_age: time::now().since(sealed),
         }
+    }
+
+    /// The sinks.
+    pub(super) const fn exports(&self) -> &Exports {
+        &self.exports
+    }
+
+    /// Has the sinks tell that a key has used up a part of a quota.
+    pub(super) fn publish(&self, crossings: &[Crossing]) {
+        let now = time::wall(time::now());
+        let events: Vec<Event> = crossings.iter().map(|crossing| event(crossing, now)).collect();
+        if let Err(error) = self.store.publish(&events) {
+            log::error("that quotas are used up cannot be told to sinks", &[("error", &error)]);
+        }
+        self.exports.wake();
     }
 
     /// What keys have used of their quotas.
@@ -175,6 +197,7 @@ impl Works {
         let (mut sealed, mut folded) = (0, time::now());
         while !self.is_stopped_within(LOOK_EVERY) {
             clock.look(&self.doubtful);
+            self.exports.look();
             let now = time::now();
             let over = Minute::of(time::wall(now)).as_unix().saturating_sub(1);
             let is_due = over > sealed && is_past_grace(time::wall(now));
@@ -199,6 +222,7 @@ impl Works {
             self.store.seal(cells.into_iter(), sealable.until(), |minute| doubtful.contains(&minute))?;
         }
         self.keeper().release(sealable)?;
+        self.exports.wake();
         self.sealed_ns.store(time::now().as_ns(), Ordering::Relaxed);
         Ok(())
     }
@@ -219,6 +243,32 @@ impl Works {
     fn keeper(&self) -> MutexGuard<'_, Keeper> {
         self.keeper.lock().expect("a thread that panics ends the process")
     }
+}
+
+/// What sinks hear of it. The same crossing has the same id, should it be told twice.
+fn event(crossing: &Crossing, now: Timestamp) -> Event {
+    let Crossing { key, quota, percent } = crossing;
+    let period = quota.period.start(now);
+    let id = format!("quota_{}_{}_{}_{percent}", quota.period.label(), period.as_unix_s(), fingerprint(key.as_str()));
+    Event {
+        seq: 0,
+        id,
+        kind: "quota.threshold".to_owned(),
+        at: now,
+        subject: key.to_string(),
+        data: json!({
+            "quota": quota.name.as_str(),
+            "period": quota.period.label(),
+            "requests": quota.requests,
+            "percent": percent,
+        }),
+    }
+}
+
+/// 16 hex digits that stand for an id that may be longer than an event's can be.
+fn fingerprint(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Why a minute is not sealed.

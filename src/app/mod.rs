@@ -3,6 +3,7 @@
 //! The calling thread becomes the control thread. Called by `cli` for `serve` and `quickstart`.
 
 mod control;
+mod exports;
 mod health;
 mod keeping;
 mod logging;

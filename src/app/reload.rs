@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::keeping;
 use super::management::FileKeys;
+use super::metering::Works;
 use crate::catalog::{Catalog, FileKey, Follower, Rules};
 use crate::config::{self, Settings};
 use crate::operations::{Reload, State};
@@ -20,6 +21,8 @@ pub(super) struct Stage {
     /// None: nobody asks for them.
     pub(super) file_keys: Option<FileKeys>,
     pub(super) state: Arc<State>,
+    /// None: usage is not kept.
+    pub(super) works: Option<Arc<Works>>,
 }
 
 /// What a configuration leaves behind once its rules and keys are in force.
@@ -35,8 +38,6 @@ pub(super) struct InForce {
     pub(super) data_dir: Option<PathBuf>,
     /// How usage is kept: likewise.
     pub(super) usage: config::Usage,
-    /// Where usage is sent to: likewise.
-    pub(super) sinks: Vec<sink::Options>,
     /// For the logs.
     pub(super) telemetry: telemetry::Options,
     /// What is to be watched.
@@ -56,6 +57,7 @@ pub(super) struct Refused {
 pub(super) struct Prepared {
     rules: Rules,
     keys: Vec<FileKey>,
+    sinks: Vec<sink::Options>,
     pub(super) in_force: InForce,
 }
 
@@ -77,19 +79,23 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
     Ok(Prepared {
         rules,
         keys,
-        in_force: InForce { gateway, operations, admin, data_dir, usage, sinks, telemetry, files: loaded.files },
+        sinks,
+        in_force: InForce { gateway, operations, admin, data_dir, usage, telemetry, files: loaded.files },
     })
 }
 
 /// Brings a configuration into force; tells the log, the metrics and `/status`. Blocks.
 pub(super) fn apply(prepared: Prepared, stage: &Stage) -> InForce {
-    let Stage { catalog, follower, file_keys, state } = stage;
+    let Stage { catalog, follower, file_keys, state, works } = stage;
     if let Some(file_keys) = file_keys {
         let mut shown: Vec<FileKey> = prepared.keys.iter().filter(|key| !key.digests.is_empty()).cloned().collect();
         shown.sort_by(|a, b| a.key.id.cmp(&b.key.id));
         file_keys.store(Arc::new(shown));
     }
     let applied = catalog.apply(prepared.rules, prepared.keys);
+    if let Some(works) = works {
+        works.exports().apply(&prepared.sinks);
+    }
     keeping::reconcile(catalog, follower.as_deref());
     log::set_format(prepared.in_force.telemetry.format);
     log::info(

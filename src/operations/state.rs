@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use serde_json::{Value, json};
 
 use crate::telemetry::log::Rfc3339;
-use crate::telemetry::{KeyCounts, Metrics, ReloadResult, UsageFigures, redact};
+use crate::telemetry::{KeyCounts, Metrics, ReloadResult, SinkFigures, UsageFigures, redact};
 use crate::time::{Instant, Timestamp};
 
 /// The program as the operations listener shows it.
@@ -21,7 +21,7 @@ pub struct State {
 }
 
 /// What is in force, as of now.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Live {
     /// How many keys there are.
     pub keys: KeyCounts,
@@ -31,6 +31,8 @@ pub struct Live {
     pub changed: Option<Timestamp>,
     /// How durable usage is; none: it is not kept.
     pub usage: Option<UsageFigures>,
+    /// How its sinks are.
+    pub sinks: Arc<[SinkFigures]>,
     /// How many keys and tokens of the store cannot be read, and are refused for it.
     pub unreadable: u64,
 }
@@ -138,6 +140,7 @@ impl State {
         if let Some(usage) = live.usage {
             self.metrics.usage(usage);
         }
+        self.metrics.sinks(live.sinks);
         self.metrics.render()
     }
 
@@ -189,6 +192,7 @@ impl State {
                 "in_memory_segments": usage.in_memory,
                 "lost_requests": usage.lost_requests,
                 "seal_age_seconds": usage.seal_age.as_secs(),
+                "sinks": live.sinks.iter().map(SinkFigures::document).collect::<Vec<_>>(),
             })),
         })
     }
@@ -223,6 +227,21 @@ impl Phase {
             Self::Ready => "ready",
             Self::Draining => "draining",
         }
+    }
+}
+
+impl SinkFigures {
+    fn document(&self) -> Value {
+        json!({
+            "name": self.sink,
+            "queue": self.queue,
+            "waiting": self.waiting,
+            "lag_seconds": self.lag.as_secs_f64(),
+            "set_aside": self.set_aside,
+            "taken": self.taken,
+            "failures": self.failures,
+            "alarm": self.is_alarming,
+        })
     }
 }
 
@@ -261,7 +280,7 @@ mod tests {
         });
         state.reloaded(Reload::Applied { generation: 4 }, NOON);
         let keys = KeyCounts { active: 3, disabled: 2, revoked: 1 };
-        state.ask(move || Live { keys, revision: 7, changed: None, usage: None, unreadable: 2 });
+        state.ask(move || Live { keys, revision: 7, changed: None, usage: None, unreadable: 2, ..Live::default() });
         let expected = json!({
             "version": env!("CARGO_PKG_VERSION"),
             "state": "ready",
@@ -297,7 +316,7 @@ mod tests {
         state.reloaded(Reload::Applied { generation: 9 }, NOON);
         state.reloaded(Reload::Refused { problem: String::new() }, Timestamp::from_unix_ms(0));
         let keys = KeyCounts { active: 3, ..KeyCounts::default() };
-        state.ask(move || Live { keys, revision: 7, changed: None, usage: None, unreadable: 2 });
+        state.ask(move || Live { keys, revision: 7, changed: None, usage: None, unreadable: 2, ..Live::default() });
         let text = state.render();
         for line in [
             "keygate_config_generation 9",

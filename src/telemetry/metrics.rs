@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use prometheus::core::Desc;
 use prometheus::proto::MetricType::{self, COUNTER, GAUGE, HISTOGRAM};
@@ -18,6 +17,7 @@ use super::log;
 use super::process::Process;
 use super::scrape::Gatherer;
 use super::thread::ThreadMetrics;
+use super::usage::{SinkFigures, UsageFigures};
 use super::words::{BUCKETS, Bounds};
 use crate::time::Timestamp;
 
@@ -123,6 +123,11 @@ impl Metrics {
         control.usage_seal_age_s.store(usage.seal_age.as_secs(), Ordering::Relaxed);
     }
 
+    /// Sets how the sinks of usage are.
+    pub fn sinks(&self, sinks: Arc<[SinkFigures]>) {
+        *self.series.control.sinks.lock().unwrap_or_else(PoisonError::into_inner) = Some(sinks);
+    }
+
     /// Counts a failed write of the request log, and the lines it lost.
     pub fn access_log_write_failed(&self, lines: u64) {
         self.series.control.access_log_write_errors.fetch_add(1, Ordering::Relaxed);
@@ -137,19 +142,6 @@ impl Metrics {
         }
         text
     }
-}
-
-/// How durable counted usage is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UsageFigures {
-    /// Age of the oldest count that a power failure would lose.
-    pub lag: Duration,
-    /// Parts of the ledger that are in memory alone.
-    pub in_memory: u64,
-    /// Requests that were counted nowhere.
-    pub lost_requests: u64,
-    /// Time since the last sealing.
-    pub seal_age: Duration,
 }
 
 impl KeyCounts {
@@ -183,6 +175,7 @@ pub(super) struct Control {
     pub(super) usage_in_memory: AtomicU64,
     pub(super) usage_lost: AtomicU64,
     pub(super) usage_seal_age_s: AtomicU64,
+    pub(super) sinks: Mutex<Option<Arc<[SinkFigures]>>>,
     pub(super) access_log_write_errors: AtomicU64,
     pub(super) access_log_lost: AtomicU64,
 }
@@ -337,6 +330,38 @@ pub(super) static USAGE_SEAL_AGE: Family = Family::new(
     "keygate_usage_seal_age_seconds",
     &[],
     "Time since usage was last sealed into the store; more than two minutes is trouble.",
+);
+pub(super) static SINK_WAITING: Family = Family::new(
+    GAUGE,
+    "keygate_usage_sink_waiting",
+    &["sink", "queue"],
+    "Buckets of usage or events that a sink has not taken yet.",
+);
+pub(super) static SINK_LAG: Family = Family::new(
+    GAUGE,
+    "keygate_usage_sink_lag_seconds",
+    &["sink", "queue"],
+    "Age of the oldest bucket or event that a sink has not taken yet.",
+);
+pub(super) static SINK_SET_ASIDE: Family = Family::new(
+    GAUGE,
+    "keygate_usage_sink_set_aside",
+    &["sink", "queue"],
+    "Buckets or events that a sink will not be sent any more; see `keygate usage verify`.",
+);
+pub(super) static SINK_TAKEN: Family =
+    Family::new(COUNTER, "keygate_usage_sink_taken_total", &["sink", "queue"], "Buckets or events that a sink took.");
+pub(super) static SINK_FAILURES: Family = Family::new(
+    COUNTER,
+    "keygate_usage_sink_failures_total",
+    &["sink", "queue"],
+    "Batches that a sink did not take as a whole.",
+);
+pub(super) static SINK_ALARM: Family = Family::new(
+    GAUGE,
+    "keygate_usage_sink_alarm",
+    &["sink", "queue"],
+    "1 if somebody has to see to a sink: wrong credentials, a wrong URL, something set aside.",
 );
 pub(super) static BUILD: Family =
     Family::new(GAUGE, "keygate_build_info", &["version"], "Always 1; its label tells which build this is.");

@@ -13,10 +13,12 @@ mod process;
 pub mod redact;
 mod scrape;
 mod thread;
+mod usage;
 mod words;
 
-pub use metrics::{KeyCounts, Metrics, ReloadResult, UsageFigures};
+pub use metrics::{KeyCounts, Metrics, ReloadResult};
 pub use options::{AccessLogOptions, LogFormat, LogOutput, Options};
 pub use redact::{redact, redact_into};
 pub use thread::{Connections, RouteMetrics, TargetMetrics, ThreadMetrics, UpstreamResult};
+pub use usage::{SinkFigures, UsageFigures};
 pub use words::{Gauge, Word};

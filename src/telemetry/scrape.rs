@@ -12,6 +12,7 @@ use prometheus::proto::{self, MetricFamily};
 
 use super::metrics::{self as declared, Family, GATEWAY_BOUNDS, Series, TOTAL_BOUNDS};
 use super::thread::{RouteMetrics, STATUS_CLASSES, ThreadMetrics, UpstreamResult};
+use super::usage::SinkFigures;
 use super::words::{Bounds, HistogramTotals};
 
 /// The collector of everything but the process itself.
@@ -43,6 +44,7 @@ impl Collector for Gatherer {
         families.extend(configuration(&self.series));
         families.extend(access_log(&self.series, &threads));
         families.extend(usage(&self.series, &threads));
+        families.extend(sinks(&self.series));
         families.push(declared::BUILD.of(vec![gauge(&declared::BUILD, &[env!("CARGO_PKG_VERSION")], 1.0)]));
         families
     }
@@ -188,6 +190,26 @@ fn usage(series: &Series, threads: &Threads) -> [MetricFamily; 5] {
     ]
 }
 
+fn sinks(series: &Series) -> [MetricFamily; 6] {
+    let sinks = series.control.sinks.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let rows =
+        |row: &dyn Fn(&SinkFigures) -> proto::Metric| sinks.iter().flat_map(|sinks| sinks.iter()).map(row).collect();
+    let gauges = |family: &Family, value: fn(&SinkFigures) -> f64| {
+        family.of(rows(&|sink| gauge(family, &[&sink.sink, sink.queue], value(sink))))
+    };
+    let counters = |family: &Family, value: fn(&SinkFigures) -> u64| {
+        family.of(rows(&|sink| counter(family, &[&sink.sink, sink.queue], value(sink))))
+    };
+    [
+        gauges(&declared::SINK_WAITING, |sink| sink.waiting as f64),
+        gauges(&declared::SINK_LAG, |sink| sink.lag.as_secs_f64()),
+        gauges(&declared::SINK_SET_ASIDE, |sink| sink.set_aside as f64),
+        counters(&declared::SINK_TAKEN, |sink| sink.taken),
+        counters(&declared::SINK_FAILURES, |sink| sink.failures),
+        gauges(&declared::SINK_ALARM, |sink| f64::from(u8::from(sink.is_alarming))),
+    ]
+}
+
 fn total(threads: &Threads, read: fn(&ThreadMetrics) -> u64) -> u64 {
     threads.iter().map(|(_, thread)| read(thread)).sum()
 }
@@ -272,7 +294,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-static FAMILIES: [&Family; 25] = [
+static FAMILIES: [&Family; 31] = [
     &declared::REQUESTS,
     &declared::REQUEST_DURATION,
     &declared::GATEWAY_DURATION,
@@ -297,6 +319,12 @@ static FAMILIES: [&Family; 25] = [
     &declared::USAGE_IN_MEMORY,
     &declared::USAGE_LOST,
     &declared::USAGE_SEAL_AGE,
+    &declared::SINK_WAITING,
+    &declared::SINK_LAG,
+    &declared::SINK_SET_ASIDE,
+    &declared::SINK_TAKEN,
+    &declared::SINK_FAILURES,
+    &declared::SINK_ALARM,
     &declared::BUILD,
 ];
 

@@ -130,7 +130,7 @@ fn the_upstream_says_how_many_units_a_request_is_and_the_client_does_not_hear_of
 #[test]
 fn what_is_counted_can_be_read_by_owner_and_key_and_by_nobody_else() {
     let upstream = obliging();
-    let gateway = metered(Settings::before(&upstream).plan("basic", &[])).start();
+    let gateway = metered(Settings::before(&upstream).plan("basic", &["concurrency: 100"])).start();
     let mut admin = AdminClient::connect(&gateway);
     let key = admin.post("/v1/keys", &json!({"name": "a", "owner": "acme", "plan": "basic"})).expect(201);
     let (id, secret) = key.created();

@@ -95,7 +95,7 @@ fn each_sink_has_its_own_place_and_keeps_it() {
     assert_eq!(backlog(&early), Backlog { waiting: 2, oldest: Some(time(MINUTE + 1)), set_aside: 1 });
     assert_eq!(backlog(&late), Backlog { waiting: 1, oldest: Some(time(MINUTE + 2)), set_aside: 0 });
     assert_eq!(queue_of_events(&store).backlog(&early).unwrap(), Backlog::default());
-    buckets(&store).retain(&[late.clone()]).unwrap();
+    buckets(&store).retain(std::slice::from_ref(&late)).unwrap();
     assert_eq!(backlog(&early), Backlog::default());
     assert_eq!(backlog(&late).waiting, 1);
 }
