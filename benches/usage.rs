@@ -12,6 +12,7 @@ use keygate::meter::ledger::{Amount, Band, Cell, Class, Epoch, Minute};
 use keygate::meter::{Bucket, Outbox};
 use keygate::store::{Dimension, Retention, Step, UsageQuery, UsageStore};
 use keygate::time::{self, Timestamp};
+use rustix::time::{ClockId, clock_gettime};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -153,7 +154,10 @@ fn cell(n: u32, minute: u32) -> Cell {
 }
 
 fn print(what: &str, work: impl FnOnce()) {
-    println!("{what:<44} {:>10.1} ms", timed(work).as_secs_f64() * 1000.0);
+    let busy = || Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).expect("time goes on");
+    let before = busy();
+    let took = timed(work).as_secs_f64() * 1000.0;
+    println!("{what:<44} {took:>10.1} ms {:>10.1} ms of CPU", (busy() - before).as_secs_f64() * 1000.0);
 }
 
 fn timed(work: impl FnOnce()) -> Duration {

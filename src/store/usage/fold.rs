@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, OptionalExtension as _, params, params_from_iter};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params, params_from_iter};
 
 use super::calendar::floor;
 use super::read::{Marks, Slot, Step, Whose, first_start, scan};
@@ -46,12 +46,12 @@ pub(super) fn add_late(
     let found = find.query_row(place, |row| Ok(Used::read(row, 0))).optional()?;
     let mut sum = found.transpose()?.unwrap_or_default();
     sum.add(more);
-    put(connection, step, start, slot, &sum)
+    put(&mut putting(connection, step)?, start, slot, &sum)
 }
 
 /// Account by account, so that memory does not grow with their number.
 fn fold(connection: &Connection, step: Step, start: u32) -> Result<(), StoreError> {
-    let time = start..start + step.span();
+    let (time, mut statement) = (start..start + step.span(), putting(connection, step)?);
     let last: u32 = connection.query_row("SELECT coalesce(max(number), 0) FROM accounts", [], |row| row.get(0))?;
     for first in (0..=last).step_by(ACCOUNTS as usize) {
         let mut sums: BTreeMap<Slot, Used> = BTreeMap::new();
@@ -67,16 +67,20 @@ fn fold(connection: &Connection, step: Step, start: u32) -> Result<(), StoreErro
                 Ok(())
             },
         )?;
-        sums.iter().try_for_each(|(slot, used)| put(connection, step, start, *slot, used))?;
+        sums.iter().try_for_each(|(slot, used)| put(&mut statement, start, *slot, used))?;
     }
     Ok(())
 }
 
-fn put(connection: &Connection, step: Step, start: u32, slot: Slot, used: &Used) -> Result<(), StoreError> {
+fn putting(connection: &Connection, step: Step) -> Result<CachedStatement<'_>, StoreError> {
     let (table, values) = (step.table(), ["?"; 13].join(", "));
     let sql = format!("INSERT OR REPLACE INTO {table} (start, account, route, class, {SUMS}) VALUES ({values})");
+    Ok(connection.prepare_cached(&sql)?)
+}
+
+fn put(statement: &mut CachedStatement<'_>, start: u32, slot: Slot, used: &Used) -> Result<(), StoreError> {
     let place = [start, slot.account, slot.route, u32::from(slot.class)].map(i64::from);
-    connection.prepare_cached(&sql)?.execute(params_from_iter(place.into_iter().chain(used.row())))?;
+    statement.execute(params_from_iter(place.into_iter().chain(used.row())))?;
     Ok(())
 }
 

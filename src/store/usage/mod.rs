@@ -102,11 +102,15 @@ impl UsageStore {
         until: Minute,
         doubtful: impl Fn(Minute) -> bool,
     ) -> Result<Sealed, StoreError> {
-        self.write(|transaction| {
+        let sealed = self.write(|transaction| {
+            transaction.pragma_update(None, "cache_size", -SEALING_CACHE_KIB)?;
             let mut draft = Draft::new(transaction, until)?;
             draft.take(cells)?;
             draft.write(doubtful)
-        })
+        });
+        // Gives the memory back; it serves the next time that it is not done.
+        let _ = self.writer().pragma_update(None, "cache_size", -CACHE_KIB);
+        sealed
     }
 
     /// Folds what is over into hours and days, and deletes what is older than it is to be kept. To be called each minute or so.
@@ -164,12 +168,16 @@ impl UsageStore {
 
     /// Does something in one transaction: on disk when it returns, or not done at all.
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
-        // Whoever panicked has rolled back.
-        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer();
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let outcome = work(&transaction)?;
         transaction.commit()?;
         Ok(outcome)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Connection> {
+        // Whoever panicked has rolled back.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn readers(&self) -> MutexGuard<'_, Vec<Connection>> {
@@ -185,6 +193,9 @@ impl fmt::Debug for UsageStore {
 
 /// A minute is sealed some time after its end; what comes even later is added to what was folded, at more cost.
 const GRACE_MINUTES: u32 = 5;
+/// The names of a million keys: with less, new ones are written many times over.
+const SEALING_CACHE_KIB: i64 = 128 << 10;
+const CACHE_KIB: i64 = 8 << 10;
 
 #[cfg(test)]
 mod tests;

@@ -234,4 +234,4 @@ fn charge(connection: &Connection, mut charges: Vec<Charge>) -> Result<(), Store
 }
 
 /// Cells that are held with their names at a time.
-const PIECE: usize = 16_384;
+const PIECE: usize = 1 << 17;

@@ -277,6 +277,22 @@ fn a_damaged_foreign_or_newer_file_is_refused_and_left_alone() {
 }
 
 #[test]
+fn a_copy_is_sound_and_a_check_finds_what_is_not() {
+    let (folder, path) = closed();
+    let (store, copy) = (open(&folder), folder.path().join("copy.db"));
+    sealed(&store, &[cell(MINUTE + 1)], MINUTE + 1);
+    UsageStore::backup(&path, &copy).unwrap();
+    assert!(matches!(UsageStore::backup(&path, &copy), Err(OpenError::Exists(_))));
+    for path in [&path, &copy] {
+        assert_eq!(UsageStore::check(path).unwrap(), [""; 0]);
+    }
+    tamper(&copy, "UPDATE minutes SET requests = 9 WHERE seq = 1");
+    assert!(UsageStore::check(&copy).unwrap()[0].contains("11 requests"));
+    let copied = UsageStore::open(&copy).unwrap();
+    assert_eq!(usage(&copied, &query(Step::Day, MINUTE, MINUTE + 2)).totals.requests, 11);
+}
+
+#[test]
 fn a_class_of_a_newer_program_is_named_where_it_is_told_and_counted_where_not() {
     let (folder, path) = closed();
     tamper(&path, "UPDATE minutes SET class = 63");
