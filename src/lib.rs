@@ -31,6 +31,8 @@ pub mod operations;
 
 pub mod admin;
 
+pub mod console;
+
 pub mod config;
 
 pub mod app;

@@ -16,7 +16,6 @@ use super::logging::LogThread;
 use super::management::{self, FileKeys};
 use super::reload::{self, InForce, Prepared, Refused, Stage};
 use super::signals::{HANGUP, Signals};
-use crate::admin;
 use crate::catalog::{Catalog, Follower};
 use crate::config::{self, Watcher};
 use crate::gateway::{self, Gateway};
@@ -24,7 +23,7 @@ use crate::operations::{self, Addresses, State, echo};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log;
-use crate::{time, upstream};
+use crate::{admin, console, time, upstream};
 
 /// What runs beside the gateway in the same process.
 #[derive(Debug, Default)]
@@ -310,7 +309,7 @@ async fn start_admin(
     addresses.admin = listener.local_addr().ok();
     let (parts, reloads) = management::parts(config, follower, file_keys, &stage.state);
     let limits = parts.limits;
-    let served = admin::serve(listener, admin::router(parts), limits, until(stopped));
+    let served = admin::serve(listener, admin::router(parts).merge(console::router()), limits, until(stopped));
     tasks.spawn(async { ("admin listener", served.await) });
     Ok(reloads)
 }

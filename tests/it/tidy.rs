@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules in the order of `src/lib.rs`: each may name only those before it.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "time",
     "telemetry",
     "key",
@@ -19,14 +19,19 @@ const ORDER: [&str; 17] = [
     "gateway",
     "operations",
     "admin",
+    "console",
     "config",
     "app",
     "cli",
 ];
 
 /// Who may not name whom although the order would allow it.
-const FORBIDDEN: [(&str, &[&str]); 3] =
-    [("gateway", &["store"]), ("admin", &["gateway"]), ("operations", &["gateway"])];
+const FORBIDDEN: [(&str, &[&str]); 4] = [
+    ("gateway", &["store"]),
+    ("admin", &["gateway"]),
+    ("console", &["gateway", "store", "catalog"]),
+    ("operations", &["gateway"]),
+];
 
 /// The only ones who may name `config`.
 const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
