@@ -18,7 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Code, Problem, ProblemBody};
-use super::{Api, audit, batch, door, explain, keys, roles, rules, settings, tokens, verify, wire};
+use super::{
+    Api, audit, batch, door, explain, keys, portal, reveal, roles, rules, session, settings, tokens, verify, wire,
+};
 
 /// What stands above the calls.
 #[derive(OpenApi)]
@@ -32,6 +34,7 @@ use super::{Api, audit, batch, door, explain, keys, roles, rules, settings, toke
     tags(
         (name = "keys", description = "Keys of clients"),
         (name = "tokens", description = "Tokens for this API"),
+        (name = "console", description = "Sessions of browsers, and links for owners"),
         (name = "gateway", description = "The gateway: its rules, its state, its audit log")
     ),
     security(("token" = []))
@@ -56,6 +59,7 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(keys::disable))
         .routes(routes!(keys::enable))
         .routes(routes!(keys::rotate))
+        .routes(routes!(reveal::reveal))
         .routes(routes!(batch::batch))
         .routes(routes!(verify::verify))
         .routes(routes!(explain::explain))
@@ -67,7 +71,9 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(settings::status))
         .routes(routes!(audit::list))
         .routes(routes!(tokens::create, tokens::list))
-        .routes(routes!(tokens::revoke));
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(portal::link))
+        .routes(routes!(session::begin, session::show, session::end));
     let (router, mut document) = calls.split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An admin token, `kga_…`"));
@@ -104,6 +110,9 @@ fn add_refusals(path: &str, operation: &mut Operation) {
     }
     if path == "/v1/reload" {
         codes.insert(422);
+    }
+    if path == roles::SESSION {
+        codes.insert(409);
     }
     for code in codes {
         let refused = RefOr::Ref(Ref::from_response_name("Refused"));

@@ -15,15 +15,16 @@ use super::keeping::{self, RevokedUses};
 use super::logging::LogThread;
 use super::management::{self, FileKeys};
 use super::reload::{self, InForce, Prepared, Refused, Stage};
+use super::resolving::{resolve, resolve_once};
 use super::signals::{HANGUP, Signals};
 use crate::catalog::{Catalog, Follower};
-use crate::config::{self, Watcher};
+use crate::config::Watcher;
 use crate::gateway::{self, Gateway};
 use crate::operations::{self, Addresses, State, echo};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log;
-use crate::{admin, console, time, upstream};
+use crate::{admin, console, time};
 
 /// What runs beside the gateway in the same process.
 #[derive(Debug, Default)]
@@ -98,7 +99,7 @@ impl Control {
             tasks.spawn(async { ("operations listener", served.await) });
         }
         let reloads = match &in_force.admin {
-            Some(admin) => start_admin(config, admin, &stage, &mut addresses, &mut tasks, stopped.clone()).await?,
+            Some(_) => start_admin(config, &in_force, &stage, &mut addresses, &mut tasks, stopped.clone()).await?,
             None => mpsc::channel(1).1,
         };
         start_companion(companion, &mut tasks, stopped.clone())?;
@@ -106,7 +107,7 @@ impl Control {
         let gateway = gateway::start(&in_force.gateway, Arc::clone(&catalog), &metrics, &log)?;
         addresses.listeners = gateway.addresses().to_vec();
         let resolve_now = Arc::new(Notify::new());
-        tasks.spawn(resolve(Arc::clone(&catalog), Arc::clone(&resolve_now), stopped));
+        tasks.spawn(resolve(Arc::clone(&catalog), Arc::clone(&resolve_now), until(stopped)));
         doubts.extend(watcher.follow(&in_force.files));
         doubts.iter().for_each(|doubt| log::warn(doubt, &[]));
         state.listening(addresses.clone());
@@ -271,6 +272,7 @@ fn needing_restart(now: &InForce, next: &InForce) -> Vec<&'static str> {
         ("listeners", now.gateway.listeners != next.gateway.listeners),
         ("operations", now.operations != next.operations),
         ("admin", now.admin != next.admin),
+        ("console", now.console != next.console || now.vault != next.vault),
         ("data_dir", now.data_dir != next.data_dir),
         ("threads", now.gateway.threads != next.gateway.threads),
         ("max_connections", now.gateway.max_connections != next.gateway.max_connections),
@@ -295,21 +297,24 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 /// Serves the admin API; what it asks of the control thread comes out of the receiver.
 async fn start_admin(
     config: &Path,
-    options: &config::Admin,
+    in_force: &InForce,
     stage: &Stage,
     addresses: &mut Addresses,
     tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<mpsc::Receiver<admin::Reload>> {
-    let (Some(follower), Some(file_keys)) = (&stage.follower, &stage.file_keys) else {
+    let (Some(options), Some(follower), Some(file_keys)) = (&in_force.admin, &stage.follower, &stage.file_keys) else {
         bail!("an admin API without a store, which is a defect of keygate");
     };
     management::provision(follower, &options.token_files)?;
     let listener = listen(options.address).await.context("admin")?;
-    addresses.admin = listener.local_addr().ok();
-    let (parts, reloads) = management::parts(config, follower, file_keys, &stage.state);
+    let address = listener.local_addr().context("admin")?;
+    addresses.admin = Some(address);
+    let (parts, reloads) = management::parts(config, stage, follower, file_keys, address, in_force);
     let limits = parts.limits;
-    let served = admin::serve(listener, admin::router(parts).merge(console::router()), limits, until(stopped));
+    let sessions = parts.console.is_some().then(|| Arc::clone(&parts.sessions));
+    let router = console::beside(admin::router(parts), sessions);
+    let served = admin::serve(listener, router, limits, until(stopped));
     tasks.spawn(async { ("admin listener", served.await) });
     Ok(reloads)
 }
@@ -325,36 +330,6 @@ fn start_companion(
         tasks.spawn(async { ("echo upstream", served.await) });
     }
     Ok(())
-}
-
-/// Looks the host names of all upstreams up before the first request comes, within a while.
-async fn resolve_once(catalog: &Catalog) {
-    let rules = catalog.rules();
-    for upstream in rules.upstreams.iter().filter(|upstream| upstream.needs_resolving()) {
-        match tokio::time::timeout(RESOLVE_TIMEOUT, upstream.resolve()).await {
-            Ok(errors) => errors.iter().for_each(|(target, error)| report_unresolved(upstream, target, error)),
-            Err(_) => log::warn("looking up the targets takes long", &[("upstream", &upstream.options().name)]),
-        }
-    }
-}
-
-async fn resolve(
-    catalog: Arc<Catalog>,
-    now: Arc<Notify>,
-    stopped: watch::Receiver<bool>,
-) -> (&'static str, std::io::Result<()>) {
-    tokio::select! {
-        () = upstream::resolve_forever(|| catalog.rules().upstreams.clone(), &now, report_unresolved) => {}
-        () = until(stopped) => {}
-    }
-    ("resolver", Ok(()))
-}
-
-fn report_unresolved(upstream: &upstream::Upstream, target: &str, error: &std::io::Error) {
-    log::warn(
-        "a target cannot be looked up",
-        &[("upstream", &upstream.options().name), ("target", &target), ("error", error)],
-    );
 }
 
 fn announce(addresses: &Addresses, (threads, max_connections): (usize, usize)) {
@@ -391,8 +366,6 @@ fn premature_end(ended: Result<(&'static str, std::io::Result<()>), tokio::task:
     }
 }
 
-/// How long a start waits for one upstream's names.
-const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is noted in the store which keys were used.
 const NOTE_USES_EVERY: Duration = Duration::from_secs(30);
 /// How long each remaining task may take to end.

@@ -3,7 +3,7 @@
 //! The admin API knows neither the data plane nor the configuration; here it is handed what it may ask of both. Called by
 //! `control` at the start.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use super::reload::{InForce, Stage};
 use crate::admin::{self, Credential, Explanation, Limits, Outcome, Parts, Question};
 use crate::catalog::{Catalog, FileKey, Follower};
-use crate::operations::State;
 use crate::telemetry::log;
 use crate::{config, gateway, time};
 
@@ -38,9 +38,11 @@ pub(super) fn provision(follower: &Follower, files: &[PathBuf]) -> anyhow::Resul
 /// What the admin API works on.
 pub(super) fn parts(
     config: &Path,
+    stage: &Stage,
     follower: &Arc<Follower>,
     file_keys: &FileKeys,
-    state: &Arc<State>,
+    address: SocketAddr,
+    in_force: &InForce,
 ) -> (Parts, mpsc::Receiver<admin::Reload>) {
     let (reload, requests) = mpsc::channel(RELOADS_WAITING);
     let (catalog, config) = (Arc::clone(follower.catalog()), config.to_owned());
@@ -50,7 +52,11 @@ pub(super) fn parts(
         explain: Arc::new(move |question| explain(&catalog, question)),
         reload,
         check: Arc::new(move || problems(&config)),
-        state: Arc::clone(state),
+        state: Arc::clone(&stage.state),
+        address,
+        console: in_force.console.clone(),
+        vault: in_force.vault.clone(),
+        sessions: Arc::default(),
         limits: Limits::default(),
     };
     (parts, requests)

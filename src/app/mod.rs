@@ -8,6 +8,7 @@ mod keeping;
 mod logging;
 mod management;
 mod reload;
+mod resolving;
 mod signals;
 
 pub use control::{Companion, ConfigRefused, serve};

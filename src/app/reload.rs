@@ -9,7 +9,7 @@ use crate::catalog::{Catalog, FileKey, Follower, Rules};
 use crate::config::{self, Settings};
 use crate::operations::{Reload, State};
 use crate::telemetry::log;
-use crate::{gateway, operations, telemetry, time};
+use crate::{admin, gateway, operations, telemetry, time};
 
 /// What a configuration is brought into force on.
 #[derive(Clone)]
@@ -31,6 +31,10 @@ pub(super) struct InForce {
     pub(super) operations: Option<operations::Options>,
     /// For the admin API: likewise.
     pub(super) admin: Option<config::Admin>,
+    /// For browsers at the admin listener: likewise.
+    pub(super) console: Option<admin::Console>,
+    /// For new secrets: likewise.
+    pub(super) vault: Option<admin::Vault>,
     /// Where the store is: likewise.
     pub(super) data_dir: Option<PathBuf>,
     /// For the logs.
@@ -64,7 +68,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
             return Err(refuse(problems, rejected.files, state));
         }
     };
-    let Settings { gateway, operations, admin, data_dir, telemetry, rules, keys } = loaded.settings;
+    let Settings { gateway, operations, admin, console, vault, data_dir, telemetry, rules, keys } = loaded.settings;
     let rules = match Rules::compile(rules, Some(&catalog.rules()), time::now()) {
         Ok(rules) => rules,
         Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
@@ -73,7 +77,7 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
     Ok(Prepared {
         rules,
         keys,
-        in_force: InForce { gateway, operations, admin, data_dir, telemetry, files: loaded.files },
+        in_force: InForce { gateway, operations, admin, console, vault, data_dir, telemetry, files: loaded.files },
     })
 }
 

@@ -25,6 +25,7 @@ mod watch;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use crate::admin::{Console, Vault};
 use crate::catalog::{FileKey, RuleSet};
 use crate::{gateway, operations, telemetry};
 
@@ -46,6 +47,10 @@ pub struct Settings {
     pub operations: Option<operations::Options>,
     /// The admin API; none: it is off.
     pub admin: Option<Admin>,
+    /// The web console of the admin listener; none: it is off.
+    pub console: Option<Console>,
+    /// Hides new secrets so that they can be shown again; none: they are not kept.
+    pub vault: Option<Vault>,
     /// Where the store is; none: there is none.
     pub data_dir: Option<PathBuf>,
     /// Logs.

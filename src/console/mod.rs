@@ -1,9 +1,12 @@
 //! The web console: one page with its files, out of the binary, on the admin listener.
 //!
-//! Nothing here knows a key or a token: the page speaks the public admin API, whose door sees to sessions and roles. Every
-//! answer keeps scripts of others, frames and caches away. Called by `app`, which puts it beside the admin API.
+//! Nothing here knows a key or a token: the page speaks the public admin API, whose door sees to sessions and roles; only
+//! the link of an owner is followed here. Every answer keeps scripts of others, frames and caches away. Called by `app`, which puts it beside the admin API.
 
 mod assets;
+mod portal;
+
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Path;
@@ -12,15 +15,27 @@ use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::admin::Sessions;
+
 use assets::{Asset, INDEX};
 
-/// The page and its files.
-pub fn router() -> Router {
+/// The admin API, with the page beside it if there are sessions for its visitors.
+pub fn beside(api: Router, sessions: Option<Arc<Sessions>>) -> Router {
+    match sessions {
+        Some(sessions) => api.merge(router(sessions)),
+        None => api,
+    }
+}
+
+/// The page, its files, and the links that lead to it.
+fn router(sessions: Arc<Sessions>) -> Router {
     Router::new()
         .route("/", get(index))
         .route("/assets/{*path}", get(asset))
+        .route("/portal/{link}", get(portal::enter))
         .method_not_allowed_fallback(read_only)
         .layer(map_response(guarded))
+        .with_state(sessions)
 }
 
 async fn index() -> Response {

@@ -8,7 +8,7 @@ use super::*;
 
 async fn asked(method: &str, path: &str) -> Response {
     let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-    router().oneshot(request).await.unwrap()
+    router(Arc::default()).oneshot(request).await.unwrap()
 }
 
 fn run<F: Future<Output = ()>>(test: F) {

@@ -12,14 +12,14 @@ mod memory;
 mod record;
 mod sqlite;
 
-use crate::key::{Digest, KeyId, TokenId};
+use crate::key::{Digest, KeyId};
 use crate::time::Timestamp;
 
 pub use audit::{AuditRow, Fault, Verdict};
 pub use change::{Action, Actor, Answer, Change, Commit, Event, Expect, Idempotency, Origin, Replay};
 pub use error::{CommitError, OpenError, Refusal, StoreError};
 pub use memory::MemoryStore;
-pub use record::{Filter, Record, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
+pub use record::{Filter, Record, Recoverable, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
 pub use sqlite::{Checked, Inspected, SqliteStore, backup, check, inspect};
 
 /// Keys, admin tokens and the audit log.
@@ -74,11 +74,15 @@ pub trait Store: Send + Sync {
         limit: usize,
     ) -> Result<Vec<(Revision, StoredKey)>, StoreError>;
 
+    /// What is kept of a secret so that it can be shown again; forgotten when the secret has ended and its key is changed, and when
+    /// its key is revoked.
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError>;
+
     /// All tokens, in the order of ids.
     fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError>;
 
-    /// The answer that a token's request of this name was given, if it has not expired by now.
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;
+    /// The answer that somebody's request of this name was given, if it has not expired by now.
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;
 
     /// The audit rows with numbers above `after`; at most `limit`.
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError>;

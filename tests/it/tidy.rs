@@ -37,8 +37,9 @@ const FORBIDDEN: [(&str, &[&str]); 4] = [
 const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
 
 /// Packages that come in through certain modules only.
-const DOORS: [(&str, &[&str]); 10] = [
+const DOORS: [(&str, &[&str]); 11] = [
     ("axum", &["admin", "console", "operations"]),
+    ("chacha20poly1305", &["admin"]),
     ("utoipa", &["admin"]),
     ("utoipa_axum", &["admin"]),
     ("rusqlite", &["store"]),

@@ -44,7 +44,7 @@ fn pages_of_other_origins_are_refused() {
         from("https://admin.example.com", "admin.example.com").await.expect(200);
         for origin in ["http://evil.example", "null", "http://127.0.0.1:9181", "http://127.0.0.1:9180.evil.example", ""]
         {
-            from(origin, "127.0.0.1:9180").await.refused(403, "forbidden");
+            from(origin, "127.0.0.1:9180").await.refused(403, "cross_site");
         }
     });
 }

@@ -2,10 +2,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::key::{Digest, KeyId, TokenId};
+use crate::key::{Digest, KeyId};
 use crate::store::{
-    AuditRow, Commit, CommitError, Event, Filter, MemoryStore, Record, Replay, Revision, Store, StoreError, StoredKey,
-    Token, Verdict,
+    AuditRow, Commit, CommitError, Event, Filter, MemoryStore, Record, Recoverable, Replay, Revision, Store,
+    StoreError, StoredKey, Token, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -53,11 +53,15 @@ impl Store for Unreadable {
     ) -> Result<Vec<(Revision, StoredKey)>, StoreError> {
         self.inner.keys(filter, after, limit)
     }
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        self.inner.recoverable(digest)
+    }
+
     fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
         self.inner.tokens()
     }
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.inner.replay(token, key, now)
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.inner.replay(who, key, now)
     }
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         self.inner.audit(after, limit)

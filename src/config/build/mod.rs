@@ -3,6 +3,7 @@
 //! Each part notes its problems and goes on; a part that cannot be made because of a problem is left out, which nobody
 //! sees because the configuration is then refused. Called by `config::load`.
 
+mod console;
 mod keys;
 mod outside;
 mod plans;
@@ -43,6 +44,8 @@ pub(super) fn settings<'n>(
     let gateway = server::gateway(root, problems);
     let operations = server::operations(root);
     let (admin, data_dir) = server::admin(root, outside, problems);
+    let console = console::console(root, problems);
+    let vault = console::vault(root, outside, problems);
     let telemetry = server::telemetry(root, outside);
     let hasher = wire::hasher(root, outside, problems);
     let wire = wire::wire(root, hasher.clone(), problems);
@@ -58,5 +61,15 @@ pub(super) fn settings<'n>(
 
     let default_plan = root.parsed("default_plan");
     let rules = RuleSet { routes, plans, upstreams, default_plan, wire: wire? };
-    Some(Settings { gateway: gateway?, operations, admin, data_dir, telemetry: telemetry?, rules, keys })
+    Some(Settings {
+        gateway: gateway?,
+        operations,
+        admin,
+        console,
+        vault,
+        data_dir,
+        telemetry: telemetry?,
+        rules,
+        keys,
+    })
 }

@@ -23,8 +23,8 @@ use super::audit::{AuditRow, Verdict};
 use super::change::{Commit, Event, Replay};
 use super::decide::View;
 use super::error::{CommitError, OpenError, StoreError};
-use super::record::{Filter, Record, Revision, StoredKey, Token};
-use crate::key::{Digest, KeyId, TokenId};
+use super::record::{Filter, Record, Recoverable, Revision, StoredKey, Token};
+use crate::key::{Digest, KeyId};
 use crate::time::Timestamp;
 
 use read::Tables;
@@ -131,12 +131,16 @@ impl Store for SqliteStore {
         self.read(|tables| tables.keys(filter, after, limit))
     }
 
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        self.read(|tables| tables.recoverable(digest))
+    }
+
     fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {
         self.read(|tables| tables.tokens())
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.read(|tables| tables.replay(token, key, now))
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.read(|tables| tables.replay(who, key, now))
     }
 
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {

@@ -5,14 +5,15 @@
 use rusqlite::{Connection, Params, Row, Rows, ToSql, params};
 
 use super::row::{
-    self, ANSWER_COLUMNS, AUDIT_COLUMNS, HEAD_COLUMNS, KEY_COLUMNS, SECRET_COLUMNS, TOKEN_COLUMNS, corrupt,
+    self, ANSWER_COLUMNS, AUDIT_COLUMNS, HEAD_COLUMNS, KEY_COLUMNS, RECOVERABLE_COLUMNS, SECRET_COLUMNS, TOKEN_COLUMNS,
+    corrupt,
 };
 use crate::key::{Digest, KeyId, State, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain, Verdict, Walk};
 use crate::store::change::Replay;
 use crate::store::decide::View;
-use crate::store::record::{Filter, Record, Revision, StoredKey, StoredSecret, Token, state_word};
+use crate::store::record::{Filter, Record, Recoverable, Revision, StoredKey, StoredSecret, Token, state_word};
 use crate::time::Timestamp;
 
 /// The tables, as one connection sees them.
@@ -38,9 +39,9 @@ impl View for Tables<'_> {
         Ok(self.one(&sql, [digest.as_bytes()], row::token)?.map(|(_, token)| token.id))
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
         let sql = format!("SELECT {ANSWER_COLUMNS} FROM answers WHERE token = ? AND key = ? AND expires > ?");
-        self.one(&sql, params![token.as_str(), key, now.as_unix_ms()], row::replay)
+        self.one(&sql, params![who, key, now.as_unix_ms()], row::replay)
     }
 }
 
@@ -100,6 +101,12 @@ impl Tables<'_> {
         params.extend(values.iter().map(|value| value as &dyn ToSql));
         params.push(&limit);
         self.list(&sql, params.as_slice(), |row| self.key_of(row))
+    }
+
+    /// What is kept of a secret so that it can be shown again.
+    pub(super) fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        let sql = format!("SELECT {RECOVERABLE_COLUMNS} FROM recoverable WHERE digest = ?");
+        self.one(&sql, [digest.as_bytes()], row::recoverable)
     }
 
     pub(super) fn tokens(&self) -> Result<Vec<(Revision, Token)>, StoreError> {

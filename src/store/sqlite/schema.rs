@@ -12,7 +12,7 @@ pub(super) const APPLICATION_ID: i32 = 0x6b67_6174;
 pub(super) const VERSION: i64 = STEPS.len() as i64;
 
 /// The steps from an empty file to [`VERSION`], each in a transaction of its own.
-const STEPS: [&str; 1] = [FIRST];
+const STEPS: [&str; 2] = [FIRST, RECOVERABLE];
 
 /// Instants are milliseconds since 1970. A revision touches one record, so the records are the log of changes too.
 const FIRST: &str = "
@@ -95,6 +95,16 @@ CREATE TABLE head (
     audit_hash BLOB NOT NULL CHECK (length(audit_hash) = 32)
 ) STRICT;
 INSERT INTO head VALUES (1, 0, 0, zeroblob(32));
+";
+
+/// Secrets that can be shown again. Apart from `secrets`, so that nobody reads them who only wants to know a key.
+const RECOVERABLE: &str = "
+CREATE TABLE recoverable (
+    digest     BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    key        INTEGER NOT NULL REFERENCES keys (number),
+    hidden     BLOB NOT NULL       -- encrypted; the key for it is not in this file
+) STRICT, WITHOUT ROWID;
+CREATE INDEX recoverable_by_key ON recoverable (key);
 ";
 
 /// Takes a file of ours, or an empty one, through the steps that it has not seen.
