@@ -81,7 +81,10 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
     components.add_security_scheme("token", SecurityScheme::Http(bearer.build()));
     components.responses.insert("Refused".to_owned(), RefOr::T(refused()));
     for (path, item) in &mut document.paths.paths {
-        each_operation(item, |operation| add_refusals(path, operation));
+        each_operation(item, |operation| {
+            name_apart(operation);
+            add_refusals(path, operation);
+        });
     }
     (router, document)
 }
@@ -97,6 +100,12 @@ async fn unknown() -> Problem {
 fn each_operation(item: &mut PathItem, mut visit: impl FnMut(&mut Operation)) {
     let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
     operations.into_iter().flatten().for_each(&mut visit);
+}
+
+/// Gives a call a name of its own: `keys_list`, `tokens_list`. Handlers of different parts have the same names.
+fn name_apart(operation: &mut Operation) {
+    let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+    operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
 }
 
 /// The statuses that a call can be refused with.

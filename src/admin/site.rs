@@ -170,26 +170,26 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(method: Method, pairs: &[(&'static str, &str)], expected: bool) {
-        assert_eq!(check_page(Some(&public()), &method, &fields(pairs)).is_ok(), expected, "{method} {pairs:?}");
+    fn check(method: &Method, pairs: &[(&'static str, &str)], expected: bool) {
+        assert_eq!(check_page(Some(&public()), method, &fields(pairs)).is_ok(), expected, "{method} {pairs:?}");
     }
 
     #[test]
     fn only_pages_of_the_console_may_use_what_browsers_send_on_their_own() {
         let host = ("host", "127.0.0.1:9180");
-        check(Method::POST, &[host, ("sec-fetch-site", "same-origin")], true);
-        check(Method::POST, &[host, ("origin", "http://127.0.0.1:9180")], true);
-        check(Method::POST, &[host, ("origin", "https://keys.example.com")], true);
-        check(Method::POST, &[host], false);
-        check(Method::POST, &[host, ("origin", "http://127.0.0.1:9181")], false);
-        check(Method::POST, &[host, ("origin", "null")], false);
+        check(&Method::POST, &[host, ("sec-fetch-site", "same-origin")], true);
+        check(&Method::POST, &[host, ("origin", "http://127.0.0.1:9180")], true);
+        check(&Method::POST, &[host, ("origin", "https://keys.example.com")], true);
+        check(&Method::POST, &[host], false);
+        check(&Method::POST, &[host, ("origin", "http://127.0.0.1:9181")], false);
+        check(&Method::POST, &[host, ("origin", "null")], false);
         for site in ["none", "same-site", "cross-site", ""] {
-            check(Method::DELETE, &[host, ("sec-fetch-site", site)], false);
-            check(Method::POST, &[host, ("sec-fetch-site", site), ("origin", "http://127.0.0.1:9180")], false);
-            check(Method::GET, &[host, ("sec-fetch-site", site)], site == "none");
+            check(&Method::DELETE, &[host, ("sec-fetch-site", site)], false);
+            check(&Method::POST, &[host, ("sec-fetch-site", site), ("origin", "http://127.0.0.1:9180")], false);
+            check(&Method::GET, &[host, ("sec-fetch-site", site)], site == "none");
         }
-        check(Method::POST, &[host, ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")], false);
-        check(Method::GET, &[host], true);
+        check(&Method::POST, &[host, ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "none")], false);
+        check(&Method::GET, &[host], true);
     }
 
     #[test]
@@ -204,7 +204,7 @@ mod tests {
             "keys.example.com",
             "KEYS.example.com",
         ] {
-            check(Method::GET, &[("host", host), same], true);
+            check(&Method::GET, &[("host", host), same], true);
         }
         for host in [
             "evil.example:9180",
@@ -214,10 +214,10 @@ mod tests {
             "",
             "keys.example.com:9180",
         ] {
-            check(Method::GET, &[("host", host), same], false);
+            check(&Method::GET, &[("host", host), same], false);
         }
-        check(Method::GET, &[same], false);
-        check(Method::GET, &[("host", "localhost"), ("host", "evil.example"), same], false);
+        check(&Method::GET, &[same], false);
+        check(&Method::GET, &[("host", "localhost"), ("host", "evil.example"), same], false);
     }
 
     #[test]

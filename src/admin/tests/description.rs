@@ -1,5 +1,7 @@
 //! The description of the API.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::world::{named, run};
@@ -25,6 +27,7 @@ fn the_description_is_complete_and_true() {
         assert!(description["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(description["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+        let mut names = BTreeSet::new();
         for (path, item) in description["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 let statuses = operation["responses"].as_object().unwrap();
@@ -33,6 +36,7 @@ fn the_description_is_complete_and_true() {
                 }
                 assert_eq!(["200", "201", "204"].iter().filter(|good| statuses.contains_key(**good)).count(), 1);
                 assert!(operation["summary"].is_string(), "{method} {path}");
+                assert!(names.insert(operation["operationId"].to_string()), "{method} {path}");
             }
         }
         let key = world.ask("POST /v1/keys", named("n")).await.expect(201);
