@@ -185,6 +185,7 @@ fn stored(n: usize) -> StoredKey {
         since: NOW,
         until: None,
         last_used: None,
+        recoverable: None,
     };
     StoredKey { key, secrets: vec![secret], created: NOW, changed: NOW }
 }

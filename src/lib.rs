@@ -33,6 +33,8 @@ pub mod operations;
 
 pub mod admin;
 
+pub mod console;
+
 pub mod config;
 
 pub mod app;

@@ -55,7 +55,7 @@ struct RowBody {
     revision: Option<u64>,
     #[schema(format = DateTime)]
     at: String,
-    /// The id of a token, `cli`, `file` or `unknown`.
+    /// The id of a token, `portal:OWNER`, `sso:USER`, `cli`, `file` or `unknown`.
     actor: String,
     #[schema(required = true)]
     remote: Option<String>,

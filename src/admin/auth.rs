@@ -1,6 +1,7 @@
-//! Who asks: from a bearer token to a [`Caller`], and what follows on wrong tokens.
+//! Who asks: from a bearer token, the cookie of a session or the word of a sign-on proxy to a [`Caller`], and what follows on
+//! wrong tokens.
 //!
-//! Only a presented token that is wrong counts as a failed login. Each client network (an IPv4 address, an IPv6 /64) may fail so
+//! A token in the request comes first. What browsers send on their own counts only for pages of the console (`site`). Only a presented token that is wrong counts as a failed login. Each client network (an IPv4 address, an IPv6 /64) may fail so
 //! often per minute; then its wrong tokens are answered with 429. A good token is always let in, whatever its neighbours do:
 //! what limits guessing is that each wrong guess is counted, and a token has 190 bits. Called by `door`.
 
@@ -10,28 +11,40 @@ use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts as Head;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, Method, header};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use tokio::task::spawn_blocking;
 
+use super::door::Visit;
 use super::problem::{Code, Problem};
-use super::{Api, door::Visit};
+use super::sessions::{COOKIE, Credential, Session, Source};
+use super::{Api, TrustedHeader, site};
 use crate::key::{Digest, Key, Name, TokenId, check_token};
-use crate::policy::client_network;
+use crate::policy::{client_network, contains};
 use crate::store::{Action, Actor, Event, Origin, Role, Token};
 use crate::telemetry::log;
 use crate::time::{self, Timestamp};
 
-/// The holder of a valid token, in one request.
+/// Whoever asks, in one request.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    pub(super) token: TokenId,
-    digest: Digest,
     pub(super) role: Role,
     pub(super) visit: Visit,
+    pub(super) proof: Proof,
+}
+
+/// How a caller is known.
+#[derive(Clone, Debug)]
+pub(super) enum Proof {
+    /// The request holds a token.
+    Token(Credential),
+    /// It holds the cookie of a session, with this digest.
+    Session(Digest, Box<Session>),
+    /// A sign-on proxy says that it is this user.
+    Proxy(Name),
 }
 
 /// Counts failed logins, in bounded memory.
@@ -45,8 +58,27 @@ pub(super) struct Logins {
 type Keyed = RateLimiter<IpNet, HashMapStateStore<IpNet>, DefaultClock>;
 
 impl Caller {
-    pub(super) fn new(token: Token, visit: Visit) -> Self {
-        Self { token: token.id, digest: token.digest, role: token.role, visit }
+    /// Who it is, for the audit log.
+    pub(super) fn actor(&self) -> Actor {
+        match &self.proof {
+            Proof::Token(credential) => Actor::Token(credential.id.clone()),
+            Proof::Session(_, session) => match &session.source {
+                Source::Token(credential) => Actor::Token(credential.id.clone()),
+                Source::Portal(owner, by) => {
+                    Actor::Portal { owner: owner.clone(), by: by.as_ref().map(|by| by.id.clone()) }
+                }
+            },
+            Proof::Proxy(user) => Actor::Proxy(user.clone()),
+        }
+    }
+
+    /// The token without which it would not be let in; none if a sign-on proxy vouches for it.
+    pub(super) fn credential(&self) -> Option<&Credential> {
+        match &self.proof {
+            Proof::Token(credential) => Some(credential),
+            Proof::Session(_, session) => session.source.credential(),
+            Proof::Proxy(_) => None,
+        }
     }
 
     /// The owner that it is confined to; none if it is confined to nobody.
@@ -69,13 +101,16 @@ impl Caller {
 
     /// For a commit: at the present, not at the time of the head, since the body may have come much later.
     pub(super) fn origin(&self) -> Origin {
-        Origin { at: present(), ..self.visit.origin(Actor::Token(self.token.clone())) }
+        Origin { at: present(), ..self.visit.origin(self.actor()) }
     }
 
-    /// Whether the token still lets it in: it may have ended while the body was on its way.
+    /// Whether it is still let in: its token or session may have ended while the body was on its way.
     pub(super) fn check(&self, api: &Api) -> Result<(), Problem> {
-        let token = api.parts.follower.token(&self.digest);
-        let is_valid = token.is_some_and(|token| token.id == self.token && token.is_valid(present()));
+        let is_valid = self.credential().is_none_or(|credential| is_valid(api, credential))
+            && match &self.proof {
+                Proof::Session(digest, _) => api.parts.sessions.is_live(digest, time::now()),
+                Proof::Token(_) | Proof::Proxy(_) => true,
+            };
         if is_valid { Ok(()) } else { Err(Problem::unauthenticated()) }
     }
 }
@@ -89,11 +124,43 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     }
 }
 
-/// The token that a request brings, if it is valid now.
+/// Who sends this request, if anybody who is let in.
+pub(super) fn login(api: &Arc<Api>, method: &Method, fields: &HeaderMap, visit: &Visit) -> Result<Caller, Problem> {
+    let caller = |role, proof| Caller { role, visit: visit.clone(), proof };
+    if fields.contains_key(header::AUTHORIZATION) {
+        let token = token(api, bearer(fields), visit)?;
+        return Ok(caller(token.role, Proof::Token(Credential { id: token.id, digest: token.digest })));
+    }
+    let console = api.parts.console.as_ref().ok_or_else(Problem::unauthenticated)?;
+    let cookie = cookie(fields);
+    let user = console.trusted_header.as_ref().and_then(|trusted| user(trusted, fields, visit));
+    if cookie.is_none() && user.is_none() {
+        return Err(Problem::unauthenticated());
+    }
+    site::check_page(console.public_url.as_ref(), method, fields)?;
+    // A session goes first: it may be let into less.
+    if let Some((digest, session)) = cookie.and_then(|digest| Some((digest, session(api, &digest)?))) {
+        return Ok(caller(session.role.clone(), Proof::Session(digest, Box::new(session))));
+    }
+    let user = user.ok_or_else(Problem::unauthenticated)?;
+    Ok(caller(Role::Operator, Proof::Proxy(user)))
+}
+
+/// The digest of the one cookie of ours; none if somebody has set another beside it.
+pub(super) fn cookie(fields: &HeaderMap) -> Option<Digest> {
+    let pairs = fields.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+    let mut values = pairs.filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        pair.strip_prefix(COOKIE.as_bytes())?.strip_prefix(b"=")
+    });
+    let (Some(value), None) = (values.next(), values.next()) else { return None };
+    Some(Digest::of(value))
+}
+
+/// The token that is presented, if it is valid now.
 ///
 /// The work is the same whether a token is unknown, malformed, expired or revoked, and so is the answer.
-pub(super) fn login(api: &Arc<Api>, fields: &HeaderMap, visit: &Visit) -> Result<Token, Problem> {
-    let presented = bearer(fields);
+pub(super) fn token(api: &Arc<Api>, presented: Option<&[u8]>, visit: &Visit) -> Result<Token, Problem> {
     let bytes = presented.unwrap_or_default();
     let known = api.parts.follower.token(&Digest::of(bytes));
     let shaped = check_token(bytes).is_ok();
@@ -104,9 +171,34 @@ pub(super) fn login(api: &Arc<Api>, fields: &HeaderMap, visit: &Visit) -> Result
 }
 
 /// Leaves a trace of a call that the role does not allow.
-pub(super) fn denied(api: &Arc<Api>, token: &Token, visit: &Visit) -> Problem {
-    audit(api, Some(&token.id), Actor::Token(token.id.clone()), visit);
-    Problem::new(Code::Forbidden, format!("a token with the role `{}` may not do this", token.role))
+pub(super) fn denied(api: &Arc<Api>, caller: &Caller) -> Problem {
+    audit(api, caller.credential().map(|credential| &credential.id), caller.actor(), &caller.visit);
+    Problem::new(Code::Forbidden, format!("with the role `{}` one may not do this", caller.role))
+}
+
+/// The session with this digest, unless it or what it came from has ended.
+fn session(api: &Api, digest: &Digest) -> Option<Session> {
+    let session = api.parts.sessions.find(digest, time::now())?;
+    if session.source.credential().is_some_and(|credential| !is_valid(api, credential)) {
+        api.parts.sessions.end(digest);
+        return None;
+    }
+    Some(session)
+}
+
+fn is_valid(api: &Api, credential: &Credential) -> bool {
+    let token = api.parts.follower.token(&credential.digest);
+    token.is_some_and(|token| token.id == credential.id && token.is_valid(present()))
+}
+
+/// The user that a sign-on proxy names, in exactly one field; others who send the field are not listened to.
+fn user(trusted: &TrustedHeader, fields: &HeaderMap, visit: &Visit) -> Option<Name> {
+    let is_proxy = visit.remote.is_some_and(|remote| contains(&trusted.networks, remote));
+    let mut values = fields.get_all(trusted.name.as_str()).iter().map(HeaderValue::to_str);
+    match (is_proxy, values.next(), values.next()) {
+        (true, Some(Ok(user)), None) => user.parse().ok(),
+        _ => None,
+    }
 }
 
 /// What stands after `Bearer`; none without exactly one such field.

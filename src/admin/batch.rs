@@ -184,6 +184,10 @@ fn prepared(
     if taken.ids.contains(&id) || api.look_up(&id)?.is_some() {
         return Ok(Err(refused(Code::Conflict.as_str(), format!("the id `{id}` is taken by another key"))));
     }
+    let kept = match &made {
+        Some(secret) => api.kept(&id, secret, kept)?,
+        None => kept,
+    };
     taken.ids.insert(id.clone());
     taken.digests.extend(all_digests.iter().map(|digest| (*digest.as_bytes(), id.clone())));
     Ok(Ok((draft.stored(id, kept, caller.now()), made)))
@@ -217,7 +221,11 @@ fn brought(
             let digest = known_digest(rules, &text)?;
             let hint = hint.unwrap_or("…").to_owned();
             let all = vec![digest.digest];
-            Ok(Ok((StoredSecret { digest, hint, since: caller.now(), until: None, last_used: None }, None, all)))
+            Ok(Ok((
+                StoredSecret { digest, hint, since: caller.now(), until: None, last_used: None, recoverable: None },
+                None,
+                all,
+            )))
         }
         (None, None) => Ok(draft.secret(rules).map(|secret| {
             let kept = create::stored_secret(rules, &secret, caller.now());

@@ -74,7 +74,8 @@ pub(super) fn rotate(
         condition.check(Some(*revision))?;
         let rules = api.parts.follower.catalog().rules();
         let secret = new_secret(&rules, env_of(stored, &rules))?;
-        let next = rotated(stored, stored_secret(&rules, &secret, caller.now()), grace_end, caller.now());
+        let kept = api.kept(&stored.key.id, &secret, stored_secret(&rules, &secret, caller.now()))?;
+        let next = rotated(stored, kept, grace_end, caller.now());
         let shown = |revision| KeyBody::from(&shown_as(api, caller, revision, next.clone()));
         let kept = named.map(|named| named.kept(caller, OK, shown(Revision(0))));
         let change = Change::PutKey(Box::new(next.clone()));
@@ -239,6 +240,7 @@ fn tombstone(file: &FileKey, dead: &[Digest], now: Timestamp) -> Change {
         since: now,
         until: None,
         last_used: None,
+        recoverable: None,
     };
     let key = Key { state: State::Revoked, ..file.key.clone() };
     let digests = file.digests.iter().copied().filter(|digest| !dead.contains(digest));

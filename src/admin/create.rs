@@ -40,7 +40,9 @@ pub(super) fn create(api: &Api, caller: &Caller, asked: &Create, named: Option<&
     draft.confine(caller, &rules)?;
     let _counting = counted(api, caller)?;
     let secret = draft.secret(&rules)?;
-    let stored = draft.stored(new_id()?, stored_secret(&rules, &secret, caller.now()), caller.now());
+    let id = new_id()?;
+    let kept = api.kept(&id, &secret, stored_secret(&rules, &secret, caller.now()))?;
+    let stored = draft.stored(id, kept, caller.now());
     let shown = |revision| {
         let found = Found { file: None, stored: Some((revision, stored.clone())) };
         KeyBody::from(&api.show(&found, caller.now()))
@@ -177,7 +179,7 @@ pub(super) fn stored_secret(rules: &Rules, secret: &Secret, now: Timestamp) -> S
     let hasher = &rules.wire.hasher;
     let digest = hasher.stored(secret.expose().as_bytes(), hasher.newest_pepper());
     let digest = digest.expect("the hasher knows its own pepper");
-    StoredSecret { digest, hint: secret.hint(), since: now, until: None, last_used: None }
+    StoredSecret { digest, hint: secret.hint(), since: now, until: None, last_used: None, recoverable: None }
 }
 
 /// A key that ends before it begins is a mistake.

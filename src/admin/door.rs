@@ -1,13 +1,14 @@
 //! The door: what every request passes before its handler, and every answer on its way out.
 //!
-//! In this order: no web page of another origin; a valid token; a role that may; a time limit; and when the body is there, a
+//! In this order: no web page of another origin; a valid token or session; a role that may; a time limit; and when the body is there, a
 //! free place among those that are worked on. Every answer has a request id of ours, and says that it is not to be kept.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts as Head;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tokio::task::spawn_blocking;
@@ -17,8 +18,9 @@ use super::Api;
 use super::auth::{self, Caller};
 use super::problem::{Code, Problem};
 use super::roles::{self, Grant};
+use super::site;
 use crate::policy::canonical;
-use crate::store::{Actor, Origin, Token};
+use crate::store::{Actor, Origin};
 use crate::time::{self, Timestamp};
 
 /// One request: from where, when, and what it is called.
@@ -41,6 +43,15 @@ impl Visit {
 
     pub(super) fn origin(&self, actor: Actor) -> Origin {
         Origin { at: self.at, actor, remote: self.remote, request_id: Some(self.request_id.to_string()) }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Visit {
+    type Rejection = Problem;
+
+    async fn from_request_parts(head: &mut Head, _: &S) -> Result<Self, Problem> {
+        // Without one the door was not passed.
+        head.extensions.get::<Self>().cloned().ok_or_else(Problem::internal)
     }
 }
 
@@ -72,47 +83,32 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 async fn answer(api: &Arc<Api>, visit: &Visit, mut request: Request, next: Next) -> Result<Response, Problem> {
-    check_origin(request.headers())?;
+    site::check_origin(api.public_url(), request.headers())?;
     if needs_token(&request) {
-        let token = auth::login(api, request.headers(), visit)?;
-        check_role(api, &token, &request, visit)?;
-        api.changes.check(&token, request.method(), request.uri().path())?;
-        request.extensions_mut().insert(Caller::new(token, visit.clone()));
+        let caller = auth::login(api, request.method(), request.headers(), visit)?;
+        check_role(api, &caller, &request)?;
+        api.changes.check(&caller, request.method(), request.uri().path())?;
+        request.extensions_mut().insert(caller);
     }
+    request.extensions_mut().insert(visit.clone());
     timeout(api.parts.limits.request_time, next.run(request)).await.map_err(|_| too_slow())
 }
 
-/// Whether it is for the API, save for the description of the API.
+/// Whether it is for the API, save for what is open to everybody.
 fn needs_token(request: &Request) -> bool {
     let path = request.uri().path();
-    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let of_api = path == "/v1" || path.starts_with("/v1/") || path.starts_with("/v1:");
     let matched = request.extensions().get::<MatchedPath>();
-    (of_api || matched.is_some()) && !(path == roles::OPEN && is_read)
+    (of_api || matched.is_some()) && !roles::is_open(request.method(), path)
 }
 
-fn check_role(api: &Arc<Api>, token: &Token, request: &Request, visit: &Visit) -> Result<(), Problem> {
+fn check_role(api: &Arc<Api>, caller: &Caller, request: &Request) -> Result<(), Problem> {
     let Some(matched) = request.extensions().get::<MatchedPath>() else { return Ok(()) };
-    match roles::grant(&token.role, request.method(), matched.as_str()) {
+    match roles::grant(&caller.role, request.method(), matched.as_str()) {
         Some(Grant::All | Grant::Own) => Ok(()),
-        Some(Grant::No) => Err(auth::denied(api, token, visit)),
+        Some(Grant::No) => Err(auth::denied(api, caller)),
         None => Err(no_such_call().allowing(&roles::methods(matched.as_str()))),
     }
-}
-
-/// A browser says where its page is from; no page but those of this listener has any business here.
-///
-/// Tokens are never sent by browsers on their own, so this is a second line: it also holds against names that are rebound to
-/// this address, unless page and listener share the name.
-fn check_origin(fields: &HeaderMap) -> Result<(), Problem> {
-    let Some(origin) = fields.get(header::ORIGIN) else { return Ok(()) };
-    let host = fields.get(header::HOST).map(HeaderValue::as_bytes);
-    let origin = origin.as_bytes();
-    let named = origin.strip_prefix(b"http://").or_else(|| origin.strip_prefix(b"https://"));
-    if named.is_some() && named == host {
-        return Ok(());
-    }
-    Err(Problem::new(Code::Forbidden, "requests from pages of other origins are refused"))
 }
 
 /// The answer with what all of them carry. A refusal without words gets some.
@@ -120,8 +116,9 @@ fn finished(answer: Response, request_id: &str) -> Response {
     let problem = answer.extensions().get::<Problem>().cloned().or_else(|| unworded(answer.status()));
     let mut answer = problem.map_or(answer, |problem| problem.answer(request_id));
     let fields = answer.headers_mut();
-    fields.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    fields.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    for (name, value) in GUARDS {
+        fields.insert(name, HeaderValue::from_static(value));
+    }
     fields.insert(X_REQUEST_ID, HeaderValue::from_str(request_id).expect("a UUID is a field value"));
     answer
 }
@@ -160,4 +157,12 @@ fn request_id() -> Result<Arc<str>, getrandom::Error> {
     Ok(parts.join("-").into())
 }
 
+/// What every answer carries: it is not kept, and nothing but the page of the console can do anything with it.
+const GUARDS: [(HeaderName, &str); 5] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
+    (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+];
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

@@ -45,7 +45,7 @@ impl Named {
 
     /// The answer that was given before under this name.
     pub(super) fn answered(&self, api: &Api, caller: &Caller) -> Result<Option<Answered>, Problem> {
-        let replay = api.parts.follower.store().replay(&caller.token, &self.name, caller.now())?;
+        let replay = api.parts.follower.store().replay(&caller.actor().to_string(), &self.name, caller.now())?;
         replay.map(|replay| self.repeat(&replay)).transpose()
     }
 
@@ -74,7 +74,7 @@ impl Named {
     pub(super) fn kept(&self, caller: &Caller, status: u16, key: KeyBody) -> Idempotency {
         let body = json(&KeySecret { key, secret: None, revision: 0 });
         let answer = Answer { request: self.request, status, body };
-        Idempotency { token: caller.token.clone(), key: self.name.clone(), answer }
+        Idempotency { who: caller.actor().to_string(), key: self.name.clone(), answer }
     }
 }
 

@@ -19,15 +19,22 @@ mod keys;
 mod list;
 mod openapi;
 mod places;
+mod portal;
 mod problem;
 mod provision;
+mod reveal;
 mod roles;
 mod rules;
+mod session;
+mod sessions;
 mod settings;
+mod site;
 mod sources;
+mod ticket;
 mod tokens;
 mod usage;
 mod values;
+mod vault;
 mod verify;
 mod wire;
 
@@ -40,6 +47,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
+use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
@@ -56,6 +64,9 @@ use places::Places;
 pub use allowance::Allowance;
 pub use explain::{Credential, Explanation, LimitLeft, Question, QuotaLeft};
 pub use provision::{Outcome, ProvisionError, Provisioned, provision};
+pub use sessions::Sessions;
+pub use site::{PublicUrl, PublicUrlError};
+pub use vault::{Vault, VaultError};
 
 /// Where the admin listener is, and what its clients may ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +77,24 @@ pub struct Options {
     pub allow_insecure: bool,
     /// Bounds on requests.
     pub limits: Limits,
+}
+
+/// How people come in with a browser.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Console {
+    /// Where browsers find it; none: at the listener's own address.
+    pub public_url: Option<PublicUrl>,
+    /// Who is believed when it says who asks; none: nobody.
+    pub trusted_header: Option<TrustedHeader>,
+}
+
+/// A single sign-on proxy: whom it lets through is an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrustedHeader {
+    /// The field in which it names the user.
+    pub name: String,
+    /// Where it asks from.
+    pub networks: Vec<IpNet>,
 }
 
 /// Bounds on requests.
@@ -113,6 +142,14 @@ pub struct Parts {
     pub check: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     /// The program as the operations listener shows it.
     pub state: Arc<operations::State>,
+    /// Where it listens, for links.
+    pub address: SocketAddr,
+    /// How people come in with a browser; none: they do not.
+    pub console: Option<Console>,
+    /// Hides new secrets so that they can be shown again; none: nobody sees them twice.
+    pub vault: Option<Vault>,
+    /// Who has come in.
+    pub sessions: Arc<Sessions>,
     /// Bounds on requests.
     pub limits: Limits,
 }
@@ -125,6 +162,12 @@ struct Api {
     places: Places,
     /// Held by an owner's token from counting the owner's keys until there is one more.
     counting: Mutex<()>,
+}
+
+impl Api {
+    fn public_url(&self) -> Option<&PublicUrl> {
+        self.parts.console.as_ref()?.public_url.as_ref()
+    }
 }
 
 /// The resources of the admin API.

@@ -18,7 +18,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::problem::{Code, Problem, ProblemBody};
-use super::{Api, allowance, audit, batch, door, explain, keys, roles, rules, settings, tokens, usage, verify, wire};
+use super::{
+    Api, allowance, audit, batch, door, explain, keys, portal, reveal, roles, rules, session, settings, tokens, usage,
+    verify, wire,
+};
 
 /// What stands above the calls.
 #[derive(OpenApi)]
@@ -33,6 +36,7 @@ use super::{Api, allowance, audit, batch, door, explain, keys, roles, rules, set
         (name = "keys", description = "Keys of clients"),
         (name = "usage", description = "What keys have used"),
         (name = "tokens", description = "Tokens for this API"),
+        (name = "console", description = "Sessions of browsers, and links for owners"),
         (name = "gateway", description = "The gateway: its rules, its state, its audit log")
     ),
     security(("token" = []))
@@ -59,6 +63,7 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(keys::rotate))
         .routes(routes!(allowance::allowance))
         .routes(routes!(usage::usage))
+        .routes(routes!(reveal::reveal))
         .routes(routes!(batch::batch))
         .routes(routes!(verify::verify))
         .routes(routes!(explain::explain))
@@ -70,7 +75,9 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(settings::status))
         .routes(routes!(audit::list))
         .routes(routes!(tokens::create, tokens::list))
-        .routes(routes!(tokens::revoke));
+        .routes(routes!(tokens::revoke))
+        .routes(routes!(portal::link))
+        .routes(routes!(session::begin, session::show, session::end));
     let (router, mut document) = calls.split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An admin token, `kga_…`"));
@@ -78,7 +85,10 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
     components.add_security_scheme("token", SecurityScheme::Http(bearer.build()));
     components.responses.insert("Refused".to_owned(), RefOr::T(refused()));
     for (path, item) in &mut document.paths.paths {
-        each_operation(item, |operation| add_refusals(path, operation));
+        each_operation(item, |operation| {
+            name_apart(operation);
+            add_refusals(path, operation);
+        });
     }
     (router, document)
 }
@@ -96,6 +106,12 @@ fn each_operation(item: &mut PathItem, mut visit: impl FnMut(&mut Operation)) {
     operations.into_iter().flatten().for_each(&mut visit);
 }
 
+/// Gives a call a name of its own: `keys_list`, `tokens_list`. Handlers of different parts have the same names.
+fn name_apart(operation: &mut Operation) {
+    let tag = operation.tags.iter().flatten().next().cloned().unwrap_or_default();
+    operation.operation_id = operation.operation_id.take().map(|name| format!("{tag}_{name}"));
+}
+
 /// The statuses that a call can be refused with.
 fn add_refusals(path: &str, operation: &mut Operation) {
     let mut codes = BTreeSet::from([400, 401, 403, 404, 405, 408, 429, 500, 503]);
@@ -107,6 +123,9 @@ fn add_refusals(path: &str, operation: &mut Operation) {
     }
     if path == "/v1/reload" {
         codes.insert(422);
+    }
+    if path == roles::SESSION {
+        codes.insert(409);
     }
     for code in codes {
         let refused = RefOr::Ref(Ref::from_response_name("Refused"));

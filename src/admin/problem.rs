@@ -21,8 +21,10 @@ use crate::telemetry::log;
 pub(super) enum Code {
     /// No valid token.
     Unauthenticated,
-    /// The token's role does not allow it.
+    /// The role does not allow it.
     Forbidden,
+    /// It comes from a page that is not of the console.
+    CrossSite,
     /// It is not there, or not for this token.
     NotFound,
     /// There is no such call.
@@ -221,7 +223,7 @@ impl Code {
     pub(super) const fn status(self) -> StatusCode {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::CrossSite => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Conflict | Self::Revoked => StatusCode::CONFLICT,
@@ -241,6 +243,7 @@ impl Code {
         match self {
             Self::Unauthenticated => "No valid token",
             Self::Forbidden => "Not allowed",
+            Self::CrossSite => "From another site",
             Self::NotFound => "Not found",
             Self::MethodNotAllowed => "No such call",
             Self::Conflict => "Conflict",
@@ -262,6 +265,7 @@ impl Code {
         match self {
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
+            Self::CrossSite => "cross_site",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Conflict => "conflict",

@@ -22,8 +22,8 @@ pub(super) enum Grant {
 /// Method, path, and what operator, viewer and owner may do.
 type Row = (&'static str, &'static str, [Grant; 3]);
 
-/// Every call that needs a token. A GET stands for HEAD too.
-pub(super) const TABLE: [Row; 25] = [
+/// Every call. A GET stands for HEAD too.
+pub(super) const TABLE: [Row; 30] = [
     //                                        operator viewer owner
     ("POST", "/v1/keys", [All, No, Own]),
     ("GET", "/v1/keys", [All, All, Own]),
@@ -36,6 +36,7 @@ pub(super) const TABLE: [Row; 25] = [
     ("POST", "/v1/keys/{id}/rotate", [All, No, Own]),
     ("GET", "/v1/keys/{id}/allowance", [All, All, Own]),
     ("GET", "/v1/usage", [All, All, Own]),
+    ("POST", "/v1/keys/{id}/reveal", [All, No, Own]),
     ("POST", "/v1/keys:batch", [All, No, No]),
     ("POST", "/v1/keys/verify", [All, All, Own]),
     ("POST", "/v1/explain", [All, All, No]),
@@ -49,11 +50,27 @@ pub(super) const TABLE: [Row; 25] = [
     ("POST", "/v1/tokens", [All, No, No]),
     ("GET", "/v1/tokens", [All, All, No]),
     ("DELETE", "/v1/tokens/{id}", [All, No, No]),
+    ("POST", "/v1/portal-sessions", [All, No, No]),
+    ("POST", SESSION, [All, All, All]),
+    ("GET", SESSION, [All, All, Own]),
+    ("DELETE", SESSION, [All, All, Own]),
     ("GET", OPEN, [All, All, All]),
 ];
 
-/// The one resource under `/v1` that needs no token.
+/// The one resource under `/v1` that is read without a token.
 pub(super) const OPEN: &str = "/v1/openapi.json";
+
+/// The session of a browser, which begins before there is one.
+pub(super) const SESSION: &str = "/v1/session";
+
+/// Whether a call needs no token.
+pub(super) fn is_open(method: &Method, path: &str) -> bool {
+    match path {
+        OPEN => matches!(*method, Method::GET | Method::HEAD),
+        SESSION => *method == Method::POST,
+        _ => false,
+    }
+}
 
 /// What a role may do with a call; none if there is no such call.
 pub(super) fn grant(role: &Role, method: &Method, path: &str) -> Option<Grant> {

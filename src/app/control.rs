@@ -18,15 +18,14 @@ use super::metering::{self, Metering};
 use super::reload::{self, InForce, Prepared, Refused, Stage};
 use super::resolving;
 use super::signals::{HANGUP, Signals};
-use crate::admin;
 use crate::catalog::{Catalog, Follower};
-use crate::config::{self, Watcher};
+use crate::config::Watcher;
 use crate::gateway::{self, Crossing, Gateway};
 use crate::operations::{self, Addresses, State, echo};
 use crate::telemetry::Metrics;
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::log;
-use crate::time;
+use crate::{admin, console, time};
 
 /// What runs beside the gateway in the same process.
 #[derive(Debug, Default)]
@@ -99,10 +98,7 @@ impl Control {
         let mut addresses = Addresses::default();
         start_operations(&in_force, &state, &mut addresses, &mut tasks, stopped.clone()).await?;
         let reloads = match &in_force.admin {
-            Some(admin) => {
-                let with = (&stage, metering.as_ref());
-                start_admin(config, admin, with, &mut addresses, &mut tasks, stopped.clone()).await?
-            }
+            Some(_) => start_admin(config, &in_force, &stage, &mut addresses, &mut tasks, stopped.clone()).await?,
             None => mpsc::channel(1).1,
         };
         start_companion(companion, &mut tasks, stopped.clone())?;
@@ -310,21 +306,24 @@ async fn start_operations(
 /// Serves the admin API; what it asks of the control thread comes out of the receiver.
 async fn start_admin(
     config: &Path,
-    options: &config::Admin,
-    (stage, metering): (&Stage, Option<&Metering>),
+    in_force: &InForce,
+    stage: &Stage,
     addresses: &mut Addresses,
     tasks: &mut JoinSet<(&'static str, std::io::Result<()>)>,
     stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<mpsc::Receiver<admin::Reload>> {
-    let (Some(follower), Some(file_keys)) = (&stage.follower, &stage.file_keys) else {
+    let (Some(options), Some(follower), Some(file_keys)) = (&in_force.admin, &stage.follower, &stage.file_keys) else {
         bail!("an admin API without a store, which is a defect of keygate");
     };
     management::provision(follower, &options.token_files)?;
     let listener = listen(options.address).await.context("admin")?;
-    addresses.admin = listener.local_addr().ok();
-    let (parts, reloads) = management::parts(config, follower, file_keys, &stage.state, metering);
+    let address = listener.local_addr().context("admin")?;
+    addresses.admin = Some(address);
+    let (parts, reloads) = management::parts(config, stage, follower, file_keys, address, in_force);
     let limits = parts.limits;
-    let served = admin::serve(listener, admin::router(parts), limits, until(stopped));
+    let sessions = parts.console.is_some().then(|| Arc::clone(&parts.sessions));
+    let router = console::beside(admin::router(parts), sessions);
+    let served = admin::serve(listener, router, limits, until(stopped));
     tasks.spawn(async { ("admin listener", served.await) });
     Ok(reloads)
 }

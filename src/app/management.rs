@@ -3,7 +3,7 @@
 //! The admin API knows neither the data plane nor the configuration; here it is handed what it may ask of both. Called by
 //! `control` at the start.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ use anyhow::Context as _;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::metering::Metering;
+use super::metering::Works;
+use super::reload::{InForce, Stage};
 use crate::admin::{self, Allowance, Credential, Explanation, Limits, Outcome, Parts, Question, QuotaLeft};
 use crate::catalog::{Catalog, FileKey, Follower};
 use crate::key::Digest;
 use crate::meter::Quotas;
-use crate::operations::State;
 use crate::store::UsageQuery;
 use crate::telemetry::log;
 use crate::{config, gateway, time};
@@ -42,15 +42,16 @@ pub(super) fn provision(follower: &Follower, files: &[PathBuf]) -> anyhow::Resul
 /// What the admin API works on.
 pub(super) fn parts(
     config: &Path,
+    stage: &Stage,
     follower: &Arc<Follower>,
     file_keys: &FileKeys,
-    state: &Arc<State>,
-    metering: Option<&Metering>,
+    address: SocketAddr,
+    in_force: &InForce,
 ) -> (Parts, mpsc::Receiver<admin::Reload>) {
     let (reload, requests) = mpsc::channel(RELOADS_WAITING);
     let (catalog, config) = (Arc::clone(follower.catalog()), config.to_owned());
-    let works = metering.map(Metering::works).cloned();
-    let quotas = works.as_ref().map(|works| Arc::clone(works.quotas())).unwrap_or_default();
+    let works = stage.works.clone();
+    let quotas = works.as_deref().map(Works::quotas).cloned().unwrap_or_default();
     let of_key = (Arc::clone(&catalog), Arc::clone(&quotas));
     let parts = Parts {
         follower: Arc::clone(follower),
@@ -60,7 +61,11 @@ pub(super) fn parts(
         usage: works.map(|works| Arc::new(move |query: &UsageQuery| works.report(query)) as Arc<admin::ReadUsage>),
         reload,
         check: Arc::new(move || problems(&config)),
-        state: Arc::clone(state),
+        state: Arc::clone(&stage.state),
+        address,
+        console: in_force.console.clone(),
+        vault: in_force.vault.clone(),
+        sessions: Arc::default(),
         limits: Limits::default(),
     };
     (parts, requests)

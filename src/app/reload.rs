@@ -10,7 +10,7 @@ use crate::catalog::{Catalog, FileKey, Follower, Rules};
 use crate::config::{self, Settings};
 use crate::operations::{Reload, State};
 use crate::telemetry::log;
-use crate::{gateway, operations, sink, telemetry, time};
+use crate::{admin, gateway, operations, sink, telemetry, time};
 
 /// What a configuration is brought into force on.
 #[derive(Clone)]
@@ -34,6 +34,10 @@ pub(super) struct InForce {
     pub(super) operations: Option<operations::Options>,
     /// For the admin API: likewise.
     pub(super) admin: Option<config::Admin>,
+    /// For browsers at the admin listener: likewise.
+    pub(super) console: Option<admin::Console>,
+    /// For new secrets: likewise.
+    pub(super) vault: Option<admin::Vault>,
     /// Where the store is: likewise.
     pub(super) data_dir: Option<PathBuf>,
     /// How usage is kept: likewise.
@@ -70,7 +74,8 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
             return Err(refuse(problems, rejected.files, state));
         }
     };
-    let Settings { gateway, operations, admin, data_dir, telemetry, usage, sinks, rules, keys } = loaded.settings;
+    let Settings { gateway, operations, admin, console, vault, data_dir, telemetry, usage, sinks, rules, keys } =
+        loaded.settings;
     let rules = match Rules::compile(rules, Some(&catalog.rules()), time::now()) {
         Ok(rules) => rules,
         Err(error) => return Err(refuse(vec![error.to_string()], loaded.files, state)),
@@ -80,7 +85,17 @@ pub(super) fn prepare(path: &Path, catalog: &Catalog, state: &State) -> Result<P
         rules,
         keys,
         sinks,
-        in_force: InForce { gateway, operations, admin, data_dir, usage, telemetry, files: loaded.files },
+        in_force: InForce {
+            gateway,
+            operations,
+            admin,
+            console,
+            vault,
+            data_dir,
+            usage,
+            telemetry,
+            files: loaded.files,
+        },
     })
 }
 
@@ -125,6 +140,7 @@ pub(super) fn needing_restart(now: &InForce, next: &InForce) -> Vec<&'static str
         ("listeners", now.gateway.listeners != next.gateway.listeners),
         ("operations", now.operations != next.operations),
         ("admin", now.admin != next.admin),
+        ("console", now.console != next.console || now.vault != next.vault),
         ("data_dir", now.data_dir != next.data_dir),
         ("usage", now.usage != next.usage),
         ("threads", now.gateway.threads != next.gateway.threads),

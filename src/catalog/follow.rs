@@ -315,7 +315,7 @@ fn revoked_by_file(change: Change, expect: Expect) -> Commit {
 /// A secret of which the file has the digest alone.
 fn tombstone(digest: Digest) -> StoredSecret {
     let digest = StoredDigest { pepper: None, digest };
-    StoredSecret { digest, hint: "…".to_owned(), since: now(), until: None, last_used: None }
+    StoredSecret { digest, hint: "…".to_owned(), since: now(), until: None, last_used: None, recoverable: None }
 }
 
 fn now() -> Timestamp {

@@ -89,6 +89,11 @@ pub(super) const ROOT: &[Field] = &[
         "The admin API: keys and tokens that are made and revoked while traffic flows. Off if absent.",
     ),
     optional(
+        "console",
+        Kind::Object(CONSOLE),
+        "The web page of the admin listener, and how browsers come in. On with its defaults if `admin` is there. A change needs a restart.",
+    ),
+    optional(
         "data_dir",
         Kind::Text(&form::FILE),
         "Where keys of the admin API are stored, relative to this file; ./data if `admin` is there. Made if missing. A change needs a restart.",
@@ -257,6 +262,49 @@ pub(super) const CREDENTIALS: &[Field] = &[
     default("query", Kind::List(&Kind::Text(&form::PARAMETER), 0), Literal::Texts(&[]), "Query parameters."),
     default("cookies", Kind::List(&Kind::Text(&form::PARAMETER), 0), Literal::Texts(&[]), "Cookies."),
     default("forward", Kind::Switch, Literal::Switch(false), "Whether the upstream gets to see the credential."),
+];
+
+pub(super) const CONSOLE: &[Field] = &[
+    default(
+        "enabled",
+        Kind::Switch,
+        Literal::Switch(true),
+        "Whether the admin listener serves the page and lets browsers sign in.",
+    ),
+    optional(
+        "public_url",
+        Kind::Text(&form::PUBLIC_URL),
+        "Where browsers find the page: links lead there, and under other names than this one, localhost and IP addresses nobody is let in.",
+    ),
+    optional(
+        "trusted_header",
+        Kind::Object(TRUSTED_HEADER),
+        "A single sign-on proxy in front of the admin listener: whom it lets through is an operator.",
+    ),
+    optional(
+        "recoverable_secrets",
+        Kind::Object(RECOVERABLE_SECRETS),
+        "New secrets are also stored encrypted, so that they can be shown again. Off if absent: nobody sees a secret twice.",
+    ),
+];
+
+pub(super) const RECOVERABLE_SECRETS: &[Field] = &[required(
+    "key_file",
+    Kind::Text(&form::FILE),
+    "A file with the key that they are encrypted under, 32 bytes or 64 hexadecimal digits, readable by its owner alone. Relative to this file.",
+)];
+
+pub(super) const TRUSTED_HEADER: &[Field] = &[
+    required(
+        "name",
+        Kind::Text(&form::FIELD_NAME),
+        "The field in which the proxy names the user; it must take it out of requests.",
+    ),
+    required(
+        "networks",
+        Kind::List(&Kind::Text(&form::NETWORK), 1),
+        "The addresses that the proxy asks from. Whoever else can ask from there can be an operator.",
+    ),
 ];
 
 pub(super) const IDENTITY: &[Field] = &[

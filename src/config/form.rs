@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::scalar;
+use crate::admin::PublicUrl;
 use crate::key::{Form as Printed, KeyId, Name, PepperId, Scope, StoredDigest};
 use crate::route::{HostPattern, Methods, PathPattern};
 use crate::sink::Endpoint;
@@ -78,6 +79,13 @@ pub(super) const BRAND: Form = Form {
     pattern: "^[a-z][a-z0-9]{1,11}$",
     remedy: "use 2 to 12 lower-case letters and digits, a letter first, as in kg",
     check: |text| Printed::new(text).map(drop).map_err(|error| Fault::Remedy(error.to_string())),
+};
+
+pub(super) const PUBLIC_URL: Form = Form {
+    what: "where browsers find the console",
+    pattern: r"^[Hh][Tt][Tt][Pp][Ss]?://[!-.0->@-~]+/?$",
+    remedy: "write it like https://keys.example.com, without a path; http is for this machine alone",
+    check: parses::<PublicUrl>,
 };
 
 pub(super) const FIELD_NAME: Form = Form {

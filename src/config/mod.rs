@@ -26,6 +26,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::admin::{Console, Vault};
 use crate::catalog::{FileKey, RuleSet};
 use crate::{gateway, operations, sink, telemetry};
 
@@ -47,6 +48,10 @@ pub struct Settings {
     pub operations: Option<operations::Options>,
     /// The admin API; none: it is off.
     pub admin: Option<Admin>,
+    /// The web console of the admin listener; none: it is off.
+    pub console: Option<Console>,
+    /// Hides new secrets so that they can be shown again; none: they are not kept.
+    pub vault: Option<Vault>,
     /// Where the store is; none: there is none.
     pub data_dir: Option<PathBuf>,
     /// How usage is kept.

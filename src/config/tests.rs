@@ -7,6 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
+use crate::admin::{Console, Vault};
 use crate::catalog::{FloodGuard, LimitHeaders};
 use crate::key::State;
 use crate::route::Access;
@@ -88,12 +89,58 @@ fn unknown_fields_are_told_with_what_was_meant() {
         "1:15 error: `credentials` has an unknown field `header`",
         "did you mean `headers`?",
     );
-    check("console: {address: 127.0.0.1:1}", "1:1 error: the file has an unknown field `console`", "revoked");
+    check("dashboard: {address: 127.0.0.1:1}", "1:1 error: the file has an unknown field `dashboard`", "revoked");
     check(
         "plans: {p: {burst: {}}}",
         "1:13 error: `plans.p` has an unknown field `burst`",
         "the fields here are limits, quotas, count, concurrency",
     );
+}
+
+#[test]
+fn the_console_is_on_where_there_is_an_admin_api() {
+    assert_eq!(settings("admin: {address: 127.0.0.1:1}").console, Some(Console::default()));
+    assert_eq!(settings("").console, None);
+    assert_eq!(settings("admin: {address: 127.0.0.1:1}\nconsole: {enabled: false}").console, None);
+    let text = "admin: {address: 127.0.0.1:1}\nconsole: {public_url: 'https://k.example:8443', trusted_header: {name: X-User, \
+                networks: [10.0.0.7, '::1']}}";
+    let console = settings(text).console.unwrap();
+    assert_eq!(console.public_url.unwrap().as_str(), "https://k.example:8443");
+    let trusted = console.trusted_header.unwrap();
+    assert_eq!((trusted.name.as_str(), trusted.networks.len()), ("X-User", 2));
+    check("console: {}", "1:10 error: `console` is served by the admin listener, and there is none", "or take it out");
+    check(
+        "admin: {address: 127.0.0.1:1}\nconsole: {public_url: http://k.example}",
+        "2:23 error: `console.public_url` must be where browsers find the console, found `http://k.example`",
+        "http is for this machine alone",
+    );
+    check(
+        "admin: {address: 127.0.0.1:1}\nconsole: {trusted_header: {name: X-User, networks: [0.0.0.0/0]}}",
+        "2:52 error: `console.trusted_header.networks` has everybody in it, who could then be an operator",
+        "write the addresses of the sign-on proxy alone",
+    );
+}
+
+#[test]
+fn the_key_of_recoverable_secrets_is_in_a_file_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (config, key) = (folder.path().join("keygate.yaml"), folder.path().join("key"));
+    let console = "admin: {address: 127.0.0.1:1}\nconsole: {recoverable_secrets: {key_file: ./key}}";
+    fs::write(&config, format!("{console}\n{REST}")).unwrap();
+    let told = || load(&config).map(|loaded| loaded.settings.vault).map_err(|rejected| listed(&rejected.problems));
+    let refused = |with: &str| {
+        let problems = told().unwrap_err();
+        assert!(problems.contains("keygate.yaml:2:43") && problems.contains(with), "{problems}");
+    };
+    refused("check the path");
+    fs::write(&key, [7; 31]).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    refused("a key has 32 bytes, or 64 hexadecimal digits in one line");
+    fs::write(&key, [b'\n'; 32]).unwrap();
+    assert_eq!(told().unwrap(), Some(Vault::from_file(&[b'\n'; 32]).unwrap()));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    refused("run `chmod 600` on it");
 }
 
 #[test]

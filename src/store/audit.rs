@@ -23,7 +23,7 @@ pub struct AuditRow {
     pub revision: Option<Revision>,
     /// When.
     pub at: Timestamp,
-    /// Who: the id of a token, `cli`, `file` or `unknown`.
+    /// Who: the id of a token, `portal:OWNER`, `sso:USER`, `cli`, `file` or `unknown`.
     pub actor: String,
     /// From which address.
     pub remote: Option<String>,
@@ -118,7 +118,7 @@ impl Chain {
             number: self.rows + 1,
             revision: entry.revision,
             at: origin.at,
-            actor: origin.actor.as_str().to_owned(),
+            actor: origin.actor.to_string(),
             remote: origin.remote.map(|remote| remote.to_string()),
             action: entry.action.as_str().to_owned(),
             target: entry.target.map(str::to_owned),

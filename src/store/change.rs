@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use super::record::{Revision, StoredKey, Token};
-use crate::key::{KeyId, TokenId};
+use crate::key::{KeyId, Name, TokenId};
 use crate::time::Timestamp;
 
 /// One change with all that goes along with it.
@@ -68,6 +68,15 @@ pub struct Origin {
 pub enum Actor {
     /// The holder of an admin token.
     Token(TokenId),
+    /// Somebody whom the provider has let in for an owner, with a link.
+    Portal {
+        /// Whose keys they are.
+        owner: Name,
+        /// The token that the link was made with.
+        by: Option<TokenId>,
+    },
+    /// A user of the sign-on proxy in front of the console.
+    Proxy(Name),
     /// Someone on the gateway's own machine.
     Cli,
     /// The configuration file.
@@ -121,8 +130,8 @@ pub struct Event {
 /// The answer to a request that its sender can tell apart from all others, kept for 24 hours.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// Whose request it is.
-    pub token: TokenId,
+    /// Whose request it is, as in the audit log.
+    pub who: String,
     /// What its sender calls it.
     pub key: String,
     /// What is answered.
@@ -152,14 +161,16 @@ pub struct Replay {
 /// How long answers are kept.
 pub(super) const ANSWER_KEPT_MS: i64 = 24 * 60 * 60 * 1000;
 
-impl Actor {
-    /// The id of the token, or `cli`, `file`, `unknown`, which are no token ids.
-    pub fn as_str(&self) -> &str {
+/// The id of a token, `portal:` and the owner, `sso:` and the user, or `cli`, `file`, `unknown`: no two are alike.
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Token(id) => id.as_str(),
-            Self::Cli => "cli",
-            Self::File => "file",
-            Self::Unknown => "unknown",
+            Self::Token(id) => f.write_str(id.as_str()),
+            Self::Portal { owner, .. } => write!(f, "portal:{owner}"),
+            Self::Proxy(user) => write!(f, "sso:{user}"),
+            Self::Cli => f.write_str("cli"),
+            Self::File => f.write_str("file"),
+            Self::Unknown => f.write_str("unknown"),
         }
     }
 }

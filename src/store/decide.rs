@@ -18,8 +18,8 @@ pub(super) trait View {
     fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError>;
     /// The token that has this digest.
     fn token_holder(&self, digest: &Digest) -> Result<Option<TokenId>, StoreError>;
-    /// The answer to a token's request of this name, if it has not expired by now.
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;
+    /// The answer to somebody's request of this name, if it has not expired by now.
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;
 }
 
 /// From which record to which.
@@ -34,14 +34,14 @@ pub(super) struct Decided {
 /// A token that the store knows asks for nothing once it has ended; one that it does not know is not judged here.
 pub(super) fn decide(view: &impl View, commit: &Commit) -> Result<Result<Decided, Refusal>, StoreError> {
     let Commit { expect, origin, .. } = commit;
-    if let Actor::Token(id) = &origin.actor
+    if let Actor::Token(id) | Actor::Portal { by: Some(id), .. } = &origin.actor
         && let Some((_, token)) = view.token(id)?
         && !token.is_valid(origin.at)
     {
         return Ok(Err(Refusal::ActorRevoked));
     }
-    if let Some(Idempotency { token, key, .. }) = &commit.idempotency
-        && let Some(replay) = view.replay(token, key, origin.at)?
+    if let Some(Idempotency { who, key, .. }) = &commit.idempotency
+        && let Some(replay) = view.replay(who, key, origin.at)?
     {
         return Ok(Err(Refusal::Answered(Box::new(replay))));
     }

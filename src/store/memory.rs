@@ -8,7 +8,7 @@ use super::audit::{AuditRow, Chain, Entry, Verdict, Walk};
 use super::change::{Answer, Commit, Event, Idempotency, Replay};
 use super::decide::{Decided, View, answer_expires, decide};
 use super::error::{CommitError, StoreError};
-use super::record::{Damaged, Filter, Record, Revision, StoredKey, Token};
+use super::record::{Damaged, Filter, Record, Recoverable, Revision, StoredKey, StoredSecret, Token};
 use crate::key::{Digest, KeyId, State, TokenId};
 use crate::time::Timestamp;
 
@@ -23,8 +23,9 @@ struct Content {
     revision: Revision,
     keys: BTreeMap<KeyId, (Revision, StoredKey)>,
     holders: HashMap<Digest, KeyId>,
+    recoverable: HashMap<Digest, Recoverable>,
     tokens: BTreeMap<TokenId, (Revision, Token)>,
-    answers: HashMap<(TokenId, String), Kept>,
+    answers: HashMap<(String, String), Kept>,
     chain: Chain,
     audit: Vec<AuditRow>,
 }
@@ -132,8 +133,12 @@ impl Store for MemoryStore {
         Ok(later.take(limit).cloned().collect())
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.content().replay(token, key, now)
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        Ok(self.content().recoverable.get(digest).cloned())
+    }
+
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.content().replay(who, key, now)
     }
 
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
@@ -166,8 +171,8 @@ impl View for Content {
         Ok(self.tokens.values().find(|(_, token)| token.digest == *digest).map(|(_, token)| token.id.clone()))
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        let kept = self.answers.get(&(token.clone(), key.to_owned())).filter(|kept| kept.expires > now);
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        let kept = self.answers.get(&(who.to_owned(), key.to_owned())).filter(|kept| kept.expires > now);
         Ok(kept.map(|kept| Replay { answer: kept.answer.clone(), revision: kept.revision }))
     }
 }
@@ -193,19 +198,26 @@ impl Content {
                 self.tokens.insert(token.id.clone(), (revision, token));
             }
         }
-        if let Some(Idempotency { token, key, answer }) = commit.idempotency {
+        if let Some(Idempotency { who, key, answer }) = commit.idempotency {
             let now = commit.origin.at;
             self.answers.retain(|_, kept| kept.expires > now);
-            self.answers.insert((token, key), Kept { answer, revision, expires: answer_expires(now) });
+            self.answers.insert((who, key), Kept { answer, revision, expires: answer_expires(now) });
         }
     }
 
-    fn put_key(&mut self, revision: Revision, key: StoredKey) {
+    fn put_key(&mut self, revision: Revision, mut key: StoredKey) {
         let id = key.key.id.clone();
         let digests = |key: &StoredKey| key.secrets.iter().map(|secret| secret.digest.digest).collect::<Vec<_>>();
         let new = digests(&key);
-        if let Some((_, former)) = self.keys.insert(id.clone(), (revision, key)) {
-            digests(&former).iter().for_each(|digest| drop(self.holders.remove(digest)));
+        let hidden = |secret: &mut StoredSecret| Some((secret.digest.digest, secret.recoverable.take()?));
+        self.recoverable.extend(key.secrets.iter_mut().filter_map(hidden));
+        let is_shown = |secret: &&StoredSecret| key.key.state != State::Revoked && secret.is_live(key.changed);
+        let shown: Vec<Digest> = key.secrets.iter().filter(is_shown).map(|secret| secret.digest.digest).collect();
+        let former = self.keys.insert(id.clone(), (revision, key)).map(|(_, former)| digests(&former));
+        let former = former.unwrap_or_default();
+        former.iter().for_each(|digest| drop(self.holders.remove(digest)));
+        for gone in former.iter().chain(&new).filter(|digest| !shown.contains(digest)) {
+            self.recoverable.remove(gone);
         }
         self.holders.extend(new.into_iter().map(|digest| (digest, id.clone())));
     }

@@ -25,7 +25,7 @@ pub use audit::{AuditRow, Fault, Verdict};
 pub use change::{Action, Actor, Answer, Change, Commit, Event, Expect, Idempotency, Origin, Replay};
 pub use error::{CommitError, OpenError, Refusal, StoreError};
 pub use memory::MemoryStore;
-pub use record::{Damaged, Filter, Record, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
+pub use record::{Damaged, Filter, Record, Recoverable, Revision, Role, RoleError, StoredKey, StoredSecret, Token};
 pub use sqlite::{Checked, Inspected, SqliteStore, backup, check, inspect};
 pub use usage::{
     CursorError, DayProof, Dimension, Folded, QuotaUse, Retention, Sealed, SinkProof, Snapshot, Step, UsageCursor,
@@ -96,8 +96,12 @@ pub trait Store: Send + Sync {
     /// The first tokens in the order of ids, from after `after`; at most `limit`.
     fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError>;
 
-    /// The answer that a token's request of this name was given, if it has not expired by now.
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;
+    /// What is kept of a secret so that it can be shown again; forgotten when the secret has ended and its key is changed, and when
+    /// its key is revoked.
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError>;
+
+    /// The answer that somebody's request of this name was given, if it has not expired by now.
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError>;
 
     /// The audit rows with numbers above `after`; at most `limit`.
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError>;

@@ -39,7 +39,13 @@ pub struct StoredSecret {
     pub until: Option<Timestamp>,
     /// When it was last used, as far as noted.
     pub last_used: Option<Timestamp>,
+    /// Itself, hidden, on its way into the store. What the store gives back has none: see [`super::Store::recoverable`].
+    pub recoverable: Option<Recoverable>,
 }
+
+/// A secret that can be shown again by whoever has the key that it was encrypted under; the store has it not.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Recoverable(Box<[u8]>);
 
 /// An admin token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,6 +125,24 @@ impl Revision {
     #[must_use]
     pub const fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+impl Recoverable {
+    /// What was encrypted.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes that it was made of.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Recoverable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Recoverable(..)")
     }
 }
 

@@ -49,6 +49,33 @@ fn a_change_is_made_only_if_what_it_expects_holds() {
 }
 
 #[test]
+fn what_can_be_shown_again_is_kept_until_its_secret_has_ended() {
+    both(|store| {
+        let hidden = |n: u8| Recoverable::new(vec![n; 3]);
+        let with = |key: StoredKey, place: usize, n: u8| {
+            let mut key = key;
+            key.secrets[place].recoverable = Some(hidden(n));
+            put(key)
+        };
+        let kept = |n: u8| store.recoverable(&digest(n)).unwrap();
+        store.commit(with(key(2), 0, 2)).unwrap();
+        store.commit(with(key(5), 0, 5)).unwrap();
+        assert_eq!((kept(2), kept(5), kept(3)), (Some(hidden(2)), Some(hidden(5)), None));
+        assert_eq!(store.key(&id(2)).unwrap().unwrap().1, key(2));
+        store.commit(put(in_state(key(2), State::Disabled))).unwrap();
+        // The second secret of these ends at 100 s.
+        store.commit(with(key_with(2, &[3, 4, 2]), 1, 4)).unwrap();
+        assert_eq!((kept(2), kept(4)), (Some(hidden(2)), Some(hidden(4))));
+        store.commit(put(StoredKey { changed: at(100), ..key_with(2, &[3, 4, 2]) })).unwrap();
+        assert_eq!((kept(2), kept(4)), (Some(hidden(2)), None));
+        store.commit(put(key_with(2, &[3]))).unwrap();
+        assert_eq!(kept(2), None);
+        store.commit(revoke(5)).unwrap();
+        assert_eq!(kept(5), None);
+    });
+}
+
+#[test]
 fn revoked_is_final() {
     both(|store| {
         store.commit(put(key_with(1, &[1, 2]))).unwrap();
@@ -132,11 +159,11 @@ fn a_request_that_was_answered_is_answered_alike_for_a_day() {
         assert_eq!(refusal(asked(3, 5, "a")), Refusal::Answered(Box::new(first.clone())));
         assert_eq!(store.key(&id(3)).unwrap(), None);
         let day = 24 * 3600;
-        assert_eq!(store.replay(&token_id(7), "a", at(day - 1)).unwrap(), Some(first));
-        assert_eq!(store.replay(&token_id(7), "a", at(day)).unwrap(), None);
-        assert_eq!(store.replay(&token_id(8), "a", at(0)).unwrap(), None);
+        assert_eq!(store.replay(token_id(7).as_str(), "a", at(day - 1)).unwrap(), Some(first));
+        assert_eq!(store.replay(token_id(7).as_str(), "a", at(day)).unwrap(), None);
+        assert_eq!(store.replay(token_id(8).as_str(), "a", at(0)).unwrap(), None);
         asked(4, day, "a").unwrap();
-        let second = store.replay(&token_id(7), "a", at(day)).unwrap().unwrap();
+        let second = store.replay(token_id(7).as_str(), "a", at(day)).unwrap().unwrap();
         assert_eq!((second.answer.request, second.revision), ([4; 32], Revision(4)));
     });
 }
@@ -148,7 +175,7 @@ fn a_refused_change_leaves_no_answer_behind() {
         let again = || Commit { idempotency: Some(idempotency("a", 1)), ..create(1) };
         assert_eq!(refusal(store.commit(again())), Refusal::Exists(Revision(1)));
         assert_eq!(refusal(store.commit(again())), Refusal::Exists(Revision(1)));
-        assert_eq!(store.replay(&token_id(7), "a", NOW).unwrap(), None);
+        assert_eq!(store.replay(token_id(7).as_str(), "a", NOW).unwrap(), None);
     });
 }
 
@@ -228,6 +255,9 @@ fn a_token_that_has_ended_changes_nothing() {
         store.commit(Commit { idempotency: None, ..create(2) }).unwrap();
         store.commit(commit(Change::RevokeToken(token_id(2)), Expect::Anything)).unwrap();
         assert_eq!(refusal(by(2, 0, 3)), Refusal::ActorRevoked);
+        let guest = Actor::Portal { owner: "Acme Inc".parse().unwrap(), by: Some(token_id(2)) };
+        let by_link = Commit { origin: Origin { actor: guest, ..origin() }, ..create(3) };
+        assert_eq!(refusal(store.commit(by_link)), Refusal::ActorRevoked);
         assert_eq!((store.key(&id(3)).unwrap(), store.revision()), (None, Revision(5)));
     });
 }

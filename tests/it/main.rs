@@ -14,6 +14,7 @@ mod cli_import;
 mod cli_store;
 mod concurrency;
 mod config;
+mod console;
 mod crash;
 mod credentials;
 mod differential;

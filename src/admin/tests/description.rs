@@ -1,5 +1,7 @@
 //! The description of the API.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::world::{named, run};
@@ -25,14 +27,16 @@ fn the_description_is_complete_and_true() {
         assert!(description["openapi"].as_str().unwrap().starts_with("3.1"));
         assert_eq!(description["info"]["version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(description["components"]["securitySchemes"]["token"]["scheme"], "bearer");
+        let mut names = BTreeSet::new();
         for (path, item) in description["paths"].as_object().unwrap() {
             for (method, operation) in item.as_object().unwrap() {
                 let statuses = operation["responses"].as_object().unwrap();
                 for status in ["400", "401", "403", "404", "408", "429", "500", "503"] {
                     assert!(statuses.contains_key(status), "{method} {path}: {status}");
                 }
-                assert!(statuses.contains_key("200") != statuses.contains_key("201"));
+                assert_eq!(["200", "201", "204"].iter().filter(|good| statuses.contains_key(**good)).count(), 1);
                 assert!(operation["summary"].is_string(), "{method} {path}");
+                assert!(names.insert(operation["operationId"].to_string()), "{method} {path}");
             }
         }
         let key = world.ask("POST /v1/keys", named("n")).await.expect(201);
@@ -46,6 +50,7 @@ fn the_description_is_complete_and_true() {
             ("GET /v1/audit", "AuditPage"),
             ("GET /v1/status", "Status"),
             ("GET /v1/tokens", "TokenPage"),
+            ("GET /v1/session", "Session"),
             ("GET /v1/keys/nothing", "Problem"),
             ("POST /v1/config/check", "Checked"),
             ("POST /v1/reload", "Reloaded"),

@@ -11,5 +11,7 @@ mod idempotency;
 mod lists;
 mod others;
 mod provisioning;
+mod reveal;
 mod roles;
+mod sessions;
 mod world;

@@ -25,6 +25,7 @@ fn expected() -> Vec<Row> {
         ("POST /v1/keys/{id}/disable", none(), [200, 403, 200]),
         ("POST /v1/keys/{id}/enable", none(), [200, 403, 403]),
         ("POST /v1/keys/{id}/rotate", none(), [200, 403, 200]),
+        ("POST /v1/keys/{id}/reveal", none(), [200, 403, 200]),
         ("POST /v1/keys:batch", json!({"keys": []}), [200, 403, 403]),
         ("POST /v1/keys/verify", json!({"secret": "x"}), [200, 200, 200]),
         ("POST /v1/explain", json!({"method": "GET", "path": "/"}), [200, 200, 403]),
@@ -38,10 +39,19 @@ fn expected() -> Vec<Row> {
         ("POST /v1/tokens", json!({"role": "viewer"}), [201, 403, 403]),
         ("GET /v1/tokens", none(), [200, 200, 403]),
         ("DELETE /v1/tokens/{id}", none(), [200, 403, 403]),
+        ("POST /v1/portal-sessions", json!({"owner": "acme"}), [201, 403, 403]),
+        ("POST /v1/session", json!({"token": "x"}), [403, 403, 403]),
+        ("GET /v1/session", none(), [200, 200, 200]),
+        ("DELETE /v1/session", none(), [409, 409, 409]),
         ("GET /v1/openapi.json", none(), [200, 200, 200]),
         ("GET /v1/nothing", none(), [404, 404, 404]),
         ("PUT /v1/keys", none(), [405, 405, 405]),
     ]
+}
+
+/// The one call that only a page of the console can make.
+fn is_sign_in(call: &str) -> bool {
+    call == "POST /v1/session"
 }
 
 /// The call about a fresh key of acme, or a fresh token.
@@ -62,7 +72,7 @@ fn each_role_may_what_the_table_says() {
                 let got = world.call(role, &concrete(&world, call).await, body.clone()).await;
                 assert_eq!(got.status, status, "{role}: {call}: {}", got.text);
                 if status == 403 {
-                    got.refused(403, "forbidden");
+                    got.refused(403, if is_sign_in(call) { "cross_site" } else { "forbidden" });
                 }
             }
         }
@@ -76,6 +86,8 @@ fn nothing_but_the_description_is_told_without_a_token() {
             let got = world.send(&[], &concrete(&world, call).await, body).await;
             if call.ends_with(OPEN) {
                 got.expect(200);
+            } else if is_sign_in(call) {
+                got.refused(403, "cross_site");
             } else {
                 got.refused(401, "unauthenticated");
                 assert_eq!(got.field("www-authenticate"), "Bearer realm=\"keygate-admin\"");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tower::ServiceExt as _;
 
-use crate::admin::{Explanation, Limits, Parts, Reload, router};
+use crate::admin::{Console, Explanation, Limits, Parts, Reload, Sessions, TrustedHeader, Vault, router};
 use crate::catalog::{Catalog, FileKey, Follower, RuleSet, Rules, Wire};
 use crate::key::{Digest, Key, KeyId, State, TokenId};
 use crate::limit::Limit;
@@ -22,7 +22,7 @@ use crate::operations;
 use crate::policy::Plan;
 use crate::store::{
     Action, Actor, AuditRow, Change, Commit, CommitError, Damaged, Event, Expect, Filter, MemoryStore, Origin, Record,
-    Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, Verdict,
+    Recoverable, Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, Verdict,
 };
 use crate::telemetry::Metrics;
 use crate::time::{self, Timestamp};
@@ -32,6 +32,7 @@ pub(super) struct World {
     pub(super) router: Router,
     pub(super) follower: Arc<Follower>,
     pub(super) store: Arc<Flaky>,
+    pub(super) sessions: Arc<Sessions>,
     /// What the data plane was asked; it answers to nobody who does not get this lock.
     pub(super) questions: Arc<Mutex<Vec<String>>>,
     pub(super) peer: SocketAddr,
@@ -51,6 +52,8 @@ pub(super) struct Flaky {
     broken: AtomicBool,
 }
 
+/// Where the sign-on proxy is.
+pub(super) const PROXY: &str = "192.0.2.0/28";
 pub(super) const OPERATOR: &str = "operator";
 pub(super) const VIEWER: &str = "viewer";
 pub(super) const ACME: &str = "owner:acme";
@@ -90,6 +93,7 @@ impl World {
         let follower = Arc::new(Follower::start(Arc::clone(&store) as Arc<dyn Store>, catalog).unwrap());
         let questions: Arc<Mutex<Vec<String>>> = Arc::default();
         let asked = Arc::clone(&questions);
+        let sessions = Arc::new(Sessions::new());
         let (reload, reloads) = mpsc::channel(1);
         tokio::spawn(answer_reloads(reloads));
         let parts = Parts {
@@ -104,9 +108,13 @@ impl World {
             reload,
             check: Arc::new(|| vec!["k.yaml:1:1: error: nothing is right".into()]),
             state: operations::State::new(Metrics::new(&[], &[]), time::now()),
+            address: ([127, 0, 0, 1], 9180).into(),
+            console: Some(console()),
+            vault: Some(Vault::from_file(&[7; 32]).unwrap()),
+            sessions: Arc::clone(&sessions),
             limits,
         };
-        Self { router: router(parts), follower, store, questions, peer: "127.0.0.1:5000".parse().unwrap() }
+        Self { router: router(parts), follower, store, sessions, questions, peer: "127.0.0.1:5000".parse().unwrap() }
     }
 
     /// A call with the token of a role; the body is JSON if there is one.
@@ -198,6 +206,11 @@ impl Got {
 }
 
 impl Flaky {
+    /// The store in force, whatever was said of it.
+    pub(super) fn inner(&self) -> &dyn Store {
+        &*self.inner
+    }
+
     pub(super) fn fail(&self) {
         self.broken.store(true, Ordering::Relaxed);
     }
@@ -261,8 +274,12 @@ impl Store for Flaky {
         self.works()?.tokens(after, limit)
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.works()?.replay(token, key, now)
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        self.works()?.recoverable(digest)
+    }
+
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.works()?.replay(who, key, now)
     }
 
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
@@ -347,6 +364,12 @@ fn rules() -> Rules {
         wire: Wire::default(),
     };
     Rules::compile(set, None, time::now()).unwrap()
+}
+
+/// With a sign-on proxy that no client of the tests is, unless it says so.
+fn console() -> Console {
+    let networks = vec![PROXY.parse().unwrap()];
+    Console { trusted_header: Some(TrustedHeader { name: "X-User".into(), networks }), ..Console::default() }
 }
 
 /// The first reload works, all later ones are refused.

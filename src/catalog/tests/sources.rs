@@ -23,6 +23,7 @@ fn secret(n: u64) -> StoredSecret {
         since: BEGIN,
         until: None,
         last_used: None,
+        recoverable: None,
     }
 }
 

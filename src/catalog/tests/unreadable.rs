@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::key::{Digest, KeyId, TokenId};
 use crate::store::{
-    AuditRow, Commit, CommitError, Damaged, Event, Filter, MemoryStore, Record, Replay, Revision, Store, StoreError,
-    StoredKey, Token, Verdict,
+    AuditRow, Commit, CommitError, Damaged, Event, Filter, MemoryStore, Record, Recoverable, Replay, Revision, Store,
+    StoreError, StoredKey, Token, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -56,11 +56,16 @@ impl Store for Unreadable {
     fn token(&self, id: &TokenId) -> Result<Option<(Revision, Token)>, StoreError> {
         self.inner.token(id)
     }
+
     fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
         self.inner.tokens(after, limit)
     }
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.inner.replay(token, key, now)
+
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        self.inner.recoverable(digest)
+    }
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.inner.replay(who, key, now)
     }
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         self.inner.audit(after, limit)

@@ -3,6 +3,7 @@
 //! Each part notes its problems and goes on; a part that cannot be made because of a problem is left out, which nobody
 //! sees because the configuration is then refused. Called by `config::load`.
 
+mod console;
 mod keys;
 mod outside;
 mod plans;
@@ -45,6 +46,8 @@ pub(super) fn settings<'n>(
     let gateway = server::gateway(root, problems);
     let operations = server::operations(root);
     let (admin, data_dir) = server::admin(root, outside, problems);
+    let console = console::console(root, problems);
+    let vault = console::vault(root, outside, problems);
     let telemetry = server::telemetry(root, outside);
     let sinks = sinks::sinks(root, outside, problems);
     let hasher = wire::hasher(root, outside, problems);
@@ -66,6 +69,8 @@ pub(super) fn settings<'n>(
         gateway: gateway?,
         operations,
         admin,
+        console,
+        vault,
         data_dir,
         telemetry: telemetry?,
         usage: usage::usage(root)?,

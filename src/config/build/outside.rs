@@ -3,6 +3,7 @@
 //! Keeps a list of all files it read or should have read, because a change of any of them is a change of the
 //! configuration. What it reads never gets into a message. Called where a secret stands.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use zeroize::Zeroizing;
@@ -72,6 +73,36 @@ impl<'s> Outside<'s> {
                 } else {
                     error.to_string()
                 };
+                let remedy = "check the path, which is relative to this file, and the permissions";
+                problems.error(at, format!("the file {shown} of {who} {error}"), remedy);
+                None
+            }
+        }
+    }
+
+    /// The content of a file that nobody but its owner may read, as it is.
+    pub(super) fn private_file(
+        &mut self,
+        at: Mark,
+        path: &str,
+        who: &str,
+        problems: &mut Problems,
+    ) -> Option<Zeroizing<Vec<u8>>> {
+        let path = self.path(at, path);
+        if self.refuses(at, who, problems) {
+            return None;
+        }
+        let mode = std::fs::metadata(&path).map_or(0, |metadata| metadata.permissions().mode());
+        let read = read_bytes(&path, MAX_VALUE_BYTES);
+        let shown = shown(&path.display().to_string());
+        self.files.push(path);
+        match read {
+            Ok(_) if mode & 0o077 != 0 => {
+                problems.error(at, format!("others can read the file {shown} of {who}"), "run `chmod 600` on it");
+                None
+            }
+            Ok(bytes) => Some(bytes),
+            Err(error) => {
                 let remedy = "check the path, which is relative to this file, and the permissions";
                 problems.error(at, format!("the file {shown} of {who} {error}"), remedy);
                 None

@@ -23,7 +23,7 @@ use super::change::{Commit, Event, Replay};
 use super::decide::View;
 use super::error::{CommitError, OpenError, StoreError};
 use super::file;
-use super::record::{Damaged, Filter, Record, Revision, StoredKey, Token};
+use super::record::{Damaged, Filter, Record, Recoverable, Revision, StoredKey, Token};
 use crate::key::{Digest, KeyId, TokenId};
 use crate::time::Timestamp;
 
@@ -144,8 +144,12 @@ impl Store for SqliteStore {
         self.read(|tables| tables.tokens(after, limit))
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
-        self.read(|tables| tables.replay(token, key, now))
+    fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        self.read(|tables| tables.recoverable(digest))
+    }
+
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+        self.read(|tables| tables.replay(who, key, now))
     }
 
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {

@@ -5,15 +5,15 @@
 use rusqlite::{Connection, Params, Row, Rows, ToSql, params};
 
 use super::row::{
-    self, ANSWER_COLUMNS, AUDIT_COLUMNS, HEAD_COLUMNS, KEY_COLUMNS, MaybeSecret, SECRET_COLUMNS, Secrets,
-    TOKEN_COLUMNS, corrupt,
+    self, ANSWER_COLUMNS, AUDIT_COLUMNS, HEAD_COLUMNS, KEY_COLUMNS, MaybeSecret, RECOVERABLE_COLUMNS, SECRET_COLUMNS,
+    Secrets, TOKEN_COLUMNS, corrupt,
 };
 use crate::key::{Digest, KeyId, State, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain, Verdict, Walk};
 use crate::store::change::Replay;
 use crate::store::decide::View;
-use crate::store::record::{Damaged, Filter, Record, Revision, StoredKey, Token, state_word};
+use crate::store::record::{Damaged, Filter, Record, Recoverable, Revision, StoredKey, Token, state_word};
 use crate::time::Timestamp;
 
 /// The tables, as one connection sees them.
@@ -39,9 +39,9 @@ impl View for Tables<'_> {
         Ok(self.one(&sql, [digest.as_bytes()], token_of)?.map(|(_, token)| token.id))
     }
 
-    fn replay(&self, token: &TokenId, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
+    fn replay(&self, who: &str, key: &str, now: Timestamp) -> Result<Option<Replay>, StoreError> {
         let sql = format!("SELECT {ANSWER_COLUMNS} FROM answers WHERE token = ? AND key = ? AND expires > ?");
-        self.one(&sql, params![token.as_str(), key, now.as_unix_ms()], row::replay)
+        self.one(&sql, params![who, key, now.as_unix_ms()], row::replay)
     }
 }
 
@@ -108,6 +108,12 @@ impl Tables<'_> {
     pub(super) fn tokens(&self, after: Option<&TokenId>, limit: usize) -> Result<Vec<(Revision, Token)>, StoreError> {
         let sql = format!("SELECT {TOKEN_COLUMNS} FROM tokens WHERE id > ? ORDER BY id LIMIT ?");
         self.list(&sql, params![after.map_or("", TokenId::as_str), sql_limit(limit)], token_of)
+    }
+
+    /// What is kept of a secret so that it can be shown again.
+    pub(super) fn recoverable(&self, digest: &Digest) -> Result<Option<Recoverable>, StoreError> {
+        let sql = format!("SELECT {RECOVERABLE_COLUMNS} FROM recoverable WHERE digest = ?");
+        self.one(&sql, [digest.as_bytes()], row::recoverable)
     }
 
     /// How many keys are in each state.

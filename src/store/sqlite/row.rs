@@ -10,7 +10,7 @@ use crate::key::{Digest, Key, KeyId, State, StoredDigest, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain};
 use crate::store::change::{Answer, Replay};
-use crate::store::record::{Revision, Role, StoredKey, StoredSecret, Token};
+use crate::store::record::{Recoverable, Revision, Role, StoredKey, StoredSecret, Token};
 use crate::time::Timestamp;
 
 /// The columns of [`key`], from `keys`.
@@ -18,6 +18,8 @@ pub(super) const KEY_COLUMNS: &str =
     "number, revision, id, name, owner, plan, scopes, networks, not_before, expires, state, created, changed";
 /// The columns of [`secret`], from `secrets`.
 pub(super) const SECRET_COLUMNS: &str = "key, pepper, digest, hint, since, until, last_used";
+/// The columns of [`recoverable`], from `recoverable`.
+pub(super) const RECOVERABLE_COLUMNS: &str = "digest, hidden";
 /// The columns of [`token`], from `tokens`.
 pub(super) const TOKEN_COLUMNS: &str = "id, revision, digest, name, role, created, expires, revoked";
 /// The columns of [`replay`], from `answers`.
@@ -109,6 +111,7 @@ fn secret(row: &Row<'_>) -> Result<(i64, StoredSecret), StoreError> {
         since: cells.instant(4)?,
         until: cells.instant_or_null(5)?,
         last_used: cells.instant_or_null(6)?,
+        recoverable: None,
     };
     Ok((cells.integer(0)?, secret))
 }
@@ -127,6 +130,7 @@ pub(super) fn secret_or_remains(row: &Row<'_>) -> Result<(i64, MaybeSecret), Sto
         since: UNKNOWN,
         until: None,
         last_used: None,
+        recoverable: None,
     };
     Ok((cells.integer(0)?, Err((cells.digest(2).ok().map(remains), error))))
 }
@@ -148,6 +152,13 @@ pub(super) fn token_or_remains(row: &Row<'_>) -> Result<(Revision, Token, Option
     let remains =
         Token { id, name, digest, role: Role::Viewer, created: UNKNOWN, expires: None, revoked: Some(UNKNOWN) };
     Ok((revision, remains, Some(error)))
+}
+
+/// A row of `recoverable`.
+pub(super) fn recoverable(row: &Row<'_>) -> Result<Recoverable, StoreError> {
+    let cells = Cells { table: "recoverable", row };
+    let hidden = cells.value(1)?.as_blob().map_err(|error| cells.corrupt(1, error))?;
+    Ok(Recoverable::new(hidden.to_vec()))
 }
 
 /// A row of `tokens`.

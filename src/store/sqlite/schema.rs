@@ -4,7 +4,7 @@ use crate::store::schema::Schema;
 
 /// Marked `kgat`.
 pub(super) const SCHEMA: Schema =
-    Schema { application_id: 0x6b67_6174, steps: &[FIRST], vital: &["keys", "secrets", "tokens", "head"] };
+    Schema { application_id: 0x6b67_6174, steps: &[FIRST, RECOVERABLE], vital: &["keys", "secrets", "tokens", "head"] };
 
 /// Instants are milliseconds since 1970. A revision touches one record, so the records are the log of changes too.
 const FIRST: &str = "
@@ -87,4 +87,14 @@ CREATE TABLE head (
     audit_hash BLOB NOT NULL CHECK (length(audit_hash) = 32)
 ) STRICT;
 INSERT INTO head VALUES (1, 0, 0, zeroblob(32));
+";
+
+/// Secrets that can be shown again. Apart from `secrets`, so that nobody reads them who only wants to know a key.
+const RECOVERABLE: &str = "
+CREATE TABLE recoverable (
+    digest     BLOB NOT NULL PRIMARY KEY CHECK (length(digest) = 32),
+    key        INTEGER NOT NULL REFERENCES keys (number),
+    hidden     BLOB NOT NULL       -- encrypted; the key for it is not in this file
+) STRICT, WITHOUT ROWID;
+CREATE INDEX recoverable_by_key ON recoverable (key);
 ";

@@ -49,6 +49,18 @@ fn refused(path: &Path) -> OpenError {
 }
 
 #[test]
+fn a_store_of_the_first_version_is_taken_along() {
+    let (folder, path) = closed();
+    tamper(&path, "DROP TABLE recoverable; PRAGMA user_version = 1");
+    let store = open(folder.path());
+    assert_eq!((store.revision(), store.key(&id(3)).unwrap()), (Revision(5), Some((Revision(3), key(3)))));
+    assert_eq!(store.recoverable(&digest(3)).unwrap(), None);
+    drop(store);
+    assert_eq!(inspect(&path).unwrap().schema, SCHEMA.steps.len() as i64);
+    assert!(check(&path).unwrap().is_sound());
+}
+
+#[test]
 fn a_restart_finds_everything() {
     let (folder, path) = closed();
     assert!(!file::beside(&path, "-wal").exists(), "the log was not cleared away");
@@ -59,7 +71,7 @@ fn a_restart_finds_everything() {
     assert_eq!(store.key(&id(2)).unwrap().unwrap().1.key.state, State::Revoked);
     assert_eq!(store.key(&id(1)).unwrap().unwrap().1.secrets[0].last_used, Some(at(7)));
     assert_eq!(store.tokens(None, 9).unwrap(), [(Revision(5), token(1))]);
-    assert_eq!(store.replay(&token_id(7), "a", NOW).unwrap().unwrap().revision, Revision(5));
+    assert_eq!(store.replay(token_id(7).as_str(), "a", NOW).unwrap().unwrap().revision, Revision(5));
     assert_eq!(store.verify_audit().unwrap(), Verdict::Sound { rows: 6 });
     assert_eq!(store.commit(create(4)).unwrap(), Revision(6));
 }

@@ -5,7 +5,7 @@
 use rusqlite::{Connection, params};
 
 use super::read::Tables;
-use crate::key::Digest;
+use crate::key::{Digest, State};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain, Entry};
 use crate::store::change::{Commit, Event, Idempotency};
@@ -95,7 +95,24 @@ fn put_key(connection: &Connection, sql: &str, revision: Revision, stored: &Stor
     connection.prepare_cached(sql)?.execute(params)?;
     let sql = "SELECT number FROM keys WHERE id = ?";
     let number = connection.prepare_cached(sql)?.query_row([key.id.as_str()], |row| row.get(0))?;
-    put_secrets(connection, number, secrets)
+    put_secrets(connection, number, secrets)?;
+    put_recoverable(connection, number, stored)
+}
+
+/// Keeps what was handed in, and forgets what nobody may be shown any more.
+fn put_recoverable(connection: &Connection, key: i64, stored: &StoredKey) -> Result<(), StoreError> {
+    let sql = "DELETE FROM recoverable WHERE key = ?1 AND (?2 OR digest NOT IN
+        (SELECT digest FROM secrets WHERE key = ?1 AND (until IS NULL OR until > ?3)))";
+    let is_revoked = stored.key.state == State::Revoked;
+    connection.prepare_cached(sql)?.execute(params![key, is_revoked, stored.changed.as_unix_ms()])?;
+    let sql = "INSERT OR REPLACE INTO recoverable (digest, key, hidden) VALUES (?, ?, ?)";
+    for secret in &stored.secrets {
+        if let Some(hidden) = &secret.recoverable {
+            let params = params![secret.digest.digest.as_bytes(), key, hidden.as_bytes()];
+            connection.prepare_cached(sql)?.execute(params)?;
+        }
+    }
+    Ok(())
 }
 
 /// Secrets change their places in a rotation, so all of them are written anew.
@@ -153,9 +170,9 @@ fn put_answer(
     let sql = "
         INSERT OR REPLACE INTO answers (token, key, request, status, body, revision, expires)
         VALUES (?, ?, ?, ?, ?, ?, ?)";
-    let Idempotency { token, key, answer } = idempotency;
+    let Idempotency { who, key, answer } = idempotency;
     connection.prepare_cached(sql)?.execute(params![
-        token.as_str(),
+        who,
         key,
         answer.request,
         answer.status,

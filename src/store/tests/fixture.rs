@@ -44,6 +44,7 @@ pub(in crate::store) fn secret(n: u8) -> StoredSecret {
         since: at(i64::from(n)),
         until: (n % 3 == 1).then_some(at(100)),
         last_used: None,
+        recoverable: None,
     }
 }
 
@@ -119,7 +120,7 @@ pub(in crate::store) fn revoke(n: u8) -> Commit {
 
 pub(in crate::store) fn idempotency(key: &str, request: u8) -> Idempotency {
     let answer = Answer { request: [request; 32], status: 201, body: format!("{{\"asked\":{request}}}") };
-    Idempotency { token: token_id(7), key: key.to_owned(), answer }
+    Idempotency { who: token_id(7).to_string(), key: key.to_owned(), answer }
 }
 
 #[track_caller]
