@@ -395,6 +395,7 @@ pub(super) const HTTP_SINK: &[Field] = &[
     required("type", Kind::Word(&["http"]), "CloudEvents 1.0 in batches, as OpenMeter and others take them."),
     required("url", Kind::Secret(&form::ENDPOINT), "Where batches are posted to: https://HOST/PATH."),
     SINK_ALLOW_INSECURE,
+    SINK_CA_FILE,
     SINK_TIMEOUT,
     optional("token", Kind::OneField(ELSEWHERE), "What goes out as `Authorization: Bearer`."),
     default("source", Kind::Text(&form::VISIBLE), Literal::Text("keygate"), "The `source` of each event."),
@@ -456,6 +457,7 @@ pub(super) const STRIPE_SINK: &[Field] = &[
         "Where events are posted to.",
     ),
     SINK_ALLOW_INSECURE,
+    SINK_CA_FILE,
     SINK_TIMEOUT,
     SINK_FROM,
     SINK_BATCH,
@@ -467,6 +469,7 @@ pub(super) const WEBHOOK_SINK: &[Field] = &[
     required("type", Kind::Word(&["webhook"]), "Messages that are signed after Standard Webhooks."),
     required("url", Kind::Secret(&form::ENDPOINT), "Where messages are posted to: https://HOST/PATH."),
     SINK_ALLOW_INSECURE,
+    SINK_CA_FILE,
     SINK_TIMEOUT,
     required(
         "secret",
@@ -516,6 +519,11 @@ const SINK_TIMEOUT: Field = default(
     Kind::Duration(100, 10 * 60 * 1000),
     Literal::Text("30s"),
     "From the begin of a call to its end.",
+);
+const SINK_CA_FILE: Field = optional(
+    "ca_file",
+    Kind::Text(&form::FILE),
+    "Certificates in PEM by which the receiver is trusted, instead of those that Mozilla trusts; relative to this file.",
 );
 const SINK_ALLOW_INSECURE: Field = default(
     "allow_insecure",

@@ -1,14 +1,15 @@
 //! Posts to an endpoint, and tells what certainly did not arrive from what may have.
 //!
-//! No redirects, no proxies, no cookies, and nothing is sent twice by itself. TLS with the roots that the program brings along.
+//! No redirects, no proxies, no cookies, and nothing is sent twice by itself. TLS with the roots of the sink, or those that the program brings along.
 
 use std::io::ErrorKind;
 use std::time::Duration;
 
 use ureq::http::{Request, Response};
+use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Timeout};
 
-use super::options::Endpoint;
+use super::options::{Connection, Endpoint};
 
 /// Posts to one endpoint. Calls may run at the same time.
 #[derive(Debug)]
@@ -38,14 +39,17 @@ pub(super) struct Answer {
 }
 
 impl Client {
-    pub(super) fn new(endpoint: &Endpoint, timeout: Duration) -> Self {
+    pub(super) fn new(connection: &Connection) -> Self {
+        let Connection { endpoint, timeout, roots } = connection;
+        let roots = roots.as_ref().map_or(RootCerts::WebPki, |roots| RootCerts::new_with_certs(roots.certificates()));
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .max_redirects(0)
             .max_redirects_will_error(false)
             .proxy(None)
-            .timeout_connect(Some(timeout.min(CONNECT_TIMEOUT)))
-            .timeout_global(Some(timeout))
+            .tls_config(TlsConfig::builder().root_certs(roots).build())
+            .timeout_connect(Some((*timeout).min(CONNECT_TIMEOUT)))
+            .timeout_global(Some(*timeout))
             .max_idle_age(IDLE)
             .user_agent(concat!("keygate/", env!("CARGO_PKG_VERSION")))
             .build()

@@ -34,7 +34,7 @@ struct Event<'b> {
 
 impl CloudEvents {
     pub(super) fn new(options: HttpOptions) -> Self {
-        Self { client: Client::new(&options.endpoint, options.timeout), options }
+        Self { client: Client::new(&options.connection), options }
     }
 
     fn subject<'b>(&self, bucket: &'b Bucket) -> Option<&'b str> {

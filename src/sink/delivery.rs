@@ -10,7 +10,6 @@ use super::note::Note;
 use super::{Guarantee, Outcome, Sent, Sink, Trouble};
 use crate::key::Name;
 use crate::meter::{Cause, Outbox, OutboxError, Progress, Queued, SetAside, Start};
-use crate::telemetry::log;
 use crate::time::Timestamp;
 
 /// One queue on its way to one sink.
@@ -60,6 +59,8 @@ pub struct Tally {
     pub passed_over: u64,
     /// Items that were set aside.
     pub set_aside: u64,
+    /// The last of them.
+    pub last_set_aside: Option<SetAside>,
     /// Batches that were sent, again or for the first time.
     pub batches: u64,
     /// Batches with trouble.
@@ -119,6 +120,11 @@ impl<T: Queued> Delivery<T> {
     /// Whether nothing is under way: what waits can wait longer.
     pub fn is_resting(&self) -> bool {
         matches!(self.stage, Stage::Resting)
+    }
+
+    /// The sink.
+    pub fn name(&self) -> &Name {
+        &self.name
     }
 
     /// What was done since it was opened.
@@ -197,7 +203,7 @@ impl<T: Queued> Delivery<T> {
         note.until = note.until.or(Some(last));
         let acknowledged = self.place(&mut note, items);
         self.write(acknowledged, note, &set_aside)?;
-        self.report_set_aside(&set_aside);
+        self.count_set_aside(&set_aside);
         Ok(Step::Next)
     }
 
@@ -215,7 +221,7 @@ impl<T: Queued> Delivery<T> {
             return Err(error);
         }
         self.count(&sent);
-        self.report_set_aside(&set_aside);
+        self.count_set_aside(&set_aside);
         Ok(self.pause_after(sent, has_moved, now))
     }
 
@@ -250,7 +256,7 @@ impl<T: Queued> Delivery<T> {
         let is_open = sent.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Untaken | Outcome::Unknown));
         let retry_after = sent.trouble.as_ref().and_then(|trouble| trouble.retry_after).unwrap_or_default();
         let has_trouble = sent.trouble.is_some();
-        self.report(sent.trouble, now);
+        self.tally.trouble = sent.trouble.map(|trouble| (now, trouble));
         if !has_trouble || !is_open {
             return Step::Next;
         }
@@ -290,35 +296,9 @@ impl<T: Queued> Delivery<T> {
         self.tally.passed_over += number(Outcome::PassedOver);
     }
 
-    /// Logs trouble that is new and trouble that is over, and not what goes on.
-    fn report(&mut self, trouble: Option<Trouble>, now: Timestamp) {
-        let kind = |trouble: &Trouble| trouble.kind;
-        let (old, new) = (self.tally.trouble.as_ref().map(|(_, old)| old.kind), trouble.as_ref().map(kind));
-        if old != new {
-            match &trouble {
-                None => log::info("a usage sink works again", &[("sink", &self.name.as_str())]),
-                Some(trouble) => {
-                    let write = if trouble.kind.is_alarming() { log::error } else { log::warn };
-                    let fields: &log::Fields<'_> =
-                        &[("sink", &self.name.as_str()), ("kind", &trouble.kind.label()), ("why", &trouble.words)];
-                    write("a usage sink does not take what is sent", fields);
-                }
-            }
-        }
-        self.tally.trouble = trouble.map(|trouble| (now, trouble));
-    }
-
-    fn report_set_aside(&mut self, set_aside: &[SetAside]) {
+    fn count_set_aside(&mut self, set_aside: &[SetAside]) {
         self.tally.set_aside += set_aside.len() as u64;
-        for cause in Cause::ALL {
-            let number = set_aside.iter().filter(|one| one.cause == cause).count();
-            if number > 0 {
-                let first = set_aside.iter().find(|one| one.cause == cause).map_or(0, |one| one.seq);
-                let fields: &log::Fields<'_> =
-                    &[("sink", &self.name.as_str()), ("cause", &cause.label()), ("number", &number), ("first", &first)];
-                log::error("usage was set aside, and will not be sent to this sink", fields);
-            }
-        }
+        self.tally.last_set_aside = set_aside.last().cloned().or(self.tally.last_set_aside.take());
     }
 }
 

@@ -13,6 +13,7 @@ mod note;
 mod options;
 mod row;
 mod running;
+mod status;
 mod stripe;
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,11 @@ use crate::time::Timestamp;
 
 pub use delivery::{Delivery, Pace, Step, Tally};
 pub use options::{
-    Carries, Credential, CredentialError, Endpoint, EndpointError, FileOptions, Format, HttpOptions, Measure, Options,
-    Select, StripeOptions, Subject, Target, Way, WebhookOptions,
+    Carries, Connection, Credential, CredentialError, Endpoint, EndpointError, FileOptions, Format, HttpOptions,
+    Measure, Options, Roots, RootsError, Select, StripeOptions, Subject, Target, Way, WebhookOptions,
 };
-pub use running::{Queue, Queues, Running, StartError, State, Status, start};
+pub use running::{Queues, Running, StartError, start};
+pub use status::{Queue, State, Status};
 
 /// A place that takes usage.
 pub trait Sink<T: Queued>: Send {

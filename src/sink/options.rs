@@ -10,6 +10,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ureq::http::Uri;
+use ureq::tls::{Certificate, PemItem, parse_pem};
 use zeroize::Zeroizing;
 
 use crate::key::Name;
@@ -67,13 +68,22 @@ pub enum Format {
     Csv,
 }
 
-/// CloudEvents over HTTP.
+/// How a sink over HTTP is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpOptions {
-    /// Where batches are posted to.
+pub struct Connection {
+    /// Where everything is posted to.
     pub endpoint: Endpoint,
     /// From the begin of a call to its end.
     pub timeout: Duration,
+    /// Whose certificates are trusted; none: those that Mozilla trusts.
+    pub roots: Option<Roots>,
+}
+
+/// CloudEvents over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpOptions {
+    /// How the receiver is reached.
+    pub connection: Connection,
     /// What goes out as a bearer token.
     pub token: Option<Credential>,
     /// The `source` of each event.
@@ -91,10 +101,8 @@ pub struct HttpOptions {
 /// Stripe's meter events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StripeOptions {
-    /// Where events are posted to.
-    pub endpoint: Endpoint,
-    /// From the begin of a call to its end.
-    pub timeout: Duration,
+    /// How Stripe is reached.
+    pub connection: Connection,
     /// The secret key of the account.
     pub key: Credential,
     /// The `event_name` of the meter.
@@ -114,10 +122,8 @@ pub struct StripeOptions {
 /// Signed messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebhookOptions {
-    /// Where messages are posted to.
-    pub endpoint: Endpoint,
-    /// From the begin of a call to its end.
-    pub timeout: Duration,
+    /// How the receiver is reached.
+    pub connection: Connection,
     /// What messages are signed with; each makes a signature of its own. At least one.
     pub secrets: Vec<Credential>,
     /// Which buckets are sent.
@@ -171,6 +177,15 @@ pub enum Measure {
 /// A token, a key or a signing secret: wiped when dropped, shown to nobody.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credential(Zeroizing<Vec<u8>>);
+
+/// Certificates that others are trusted by; at least one.
+#[derive(Clone)]
+pub struct Roots(Vec<Certificate<'static>>);
+
+/// A file without certificates, or with broken ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("holds no certificates in PEM")]
+pub struct RootsError;
 
 /// Why bytes are no credential. Says nothing of the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -248,6 +263,38 @@ impl Credential {
     /// In clear: for the one place that sends it or signs with it.
     pub fn expose(&self) -> &[u8] {
         &self.0
+    }
+}
+
+impl Roots {
+    /// Reads the certificates of a PEM file.
+    pub fn parse(pem: &[u8]) -> Result<Self, RootsError> {
+        let mut certificates = Vec::new();
+        for item in parse_pem(pem) {
+            if let PemItem::Certificate(certificate) = item.map_err(|_| RootsError)? {
+                certificates.push(certificate);
+            }
+        }
+        if certificates.is_empty() { Err(RootsError) } else { Ok(Self(certificates)) }
+    }
+
+    /// All of them.
+    pub(super) fn certificates(&self) -> &[Certificate<'static>] {
+        &self.0
+    }
+}
+
+impl PartialEq for Roots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.iter().map(Certificate::der).eq(other.0.iter().map(Certificate::der))
+    }
+}
+
+impl Eq for Roots {}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Roots({})", self.0.len())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Sinks at work: a thread for each queue of each sink, and what others may ask of it.
 //!
-//! A thread that is stopped or paused ends its batch first, so that nothing is left in doubt; that takes one time-out of the
+//! A thread that is stopped or paused ends its batch first, so that nothing is left in doubt; that takes two time-outs of the
 //! sink at most. Whoever cannot wait so long loses nothing: the claim stands in the outbox. Called by `app`.
 
 use std::io;
@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::cloudevents::CloudEvents;
 use super::delivery::{Delivery, Pace, Step, Tally};
 use super::file::Files;
+use super::status::{Queue, State, Status};
 use super::stripe::Stripe;
 use super::webhook::Webhook;
 use super::{Carries, Guarantee, Options, Sink, Target};
@@ -28,53 +29,10 @@ pub struct Queues {
     pub events: Arc<dyn Outbox<Event>>,
 }
 
-/// One of the queues.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Queue {
-    /// Sealed usage.
-    Usage,
-    /// Events of keys and quotas.
-    Events,
-}
-
 /// A sink that runs, until it is stopped. Dropped, it is stopped and nobody waits for it.
 pub struct Running {
     options: Options,
     lanes: Vec<Lane>,
-}
-
-/// What a queue of a sink is doing.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// The sink.
-    pub sink: Name,
-    /// What sort of sink, as it is called in the file.
-    pub kind: &'static str,
-    /// Which queue.
-    pub queue: Queue,
-    /// What becomes of something that is sent twice.
-    pub guarantee: Guarantee,
-    /// What it is doing.
-    pub state: State,
-    /// What waits; none: the outbox cannot be read.
-    pub backlog: Option<Backlog>,
-    /// What was done since the start, and the last trouble.
-    pub tally: Tally,
-}
-
-/// What a thread is doing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum State {
-    /// It sends.
-    Sending,
-    /// Nothing waits.
-    Idle,
-    /// The sink or the outbox failed, and will be tried again.
-    Retrying,
-    /// It was told to wait.
-    Paused,
-    /// It is over.
-    Ended,
 }
 
 /// Why a sink does not start.
@@ -207,37 +165,6 @@ impl Drop for Running {
     }
 }
 
-impl Status {
-    /// Whether somebody has to see to it: trouble that does not pass by itself, or something was set aside.
-    pub fn is_alarming(&self) -> bool {
-        let has_trouble = self.tally.trouble.as_ref().is_some_and(|(_, trouble)| trouble.kind.is_alarming());
-        has_trouble || self.tally.set_aside > 0 || self.state == State::Ended
-    }
-}
-
-impl Queue {
-    /// As it stands in metrics and reports.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Usage => "usage",
-            Self::Events => "events",
-        }
-    }
-}
-
-impl State {
-    /// As it stands in reports.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Sending => "sending",
-            Self::Idle => "idle",
-            Self::Retrying => "retrying",
-            Self::Paused => "paused",
-            Self::Ended => "ended",
-        }
-    }
-}
-
 impl Lane {
     fn start<T: Queued + 'static>(
         options: &Options,
@@ -276,7 +203,7 @@ impl Lane {
 }
 
 fn run<T: Queued>(mut delivery: Delivery<T>, shared: &Shared) {
-    let mut is_outbox_broken = false;
+    let (mut told, mut is_outbox_broken) = (Tally::default(), false);
     loop {
         if delivery.is_resting() {
             match shared.wish() {
@@ -289,18 +216,42 @@ fn run<T: Queued>(mut delivery: Delivery<T>, shared: &Shared) {
             }
         }
         let step = delivery.step(time::wall(time::now()));
-        match &step {
-            Err(error) if !is_outbox_broken => log::error("a usage sink cannot go on", &[("why", error)]),
-            _ => {}
+        if let Err(error) = &step
+            && !is_outbox_broken
+        {
+            log::error("a usage sink cannot go on", &[("sink", &delivery.name().as_str()), ("why", error)]);
         }
         is_outbox_broken = step.is_err();
-        shared.tally(delivery.tally());
+        tell(delivery.name(), &told, delivery.tally());
+        told.clone_from(delivery.tally());
+        shared.tally(&told);
         match step {
             Ok(Step::Next) => shared.state(State::Sending),
             Ok(Step::Idle) => shared.rest(State::Idle, Some(LOOK)),
             Ok(Step::Pause(pause)) => shared.rest(State::Retrying, Some(pause)),
             Err(_) if shared.wish() == Wish::Stop => return,
             Err(_) => shared.rest(State::Retrying, Some(LOOK)),
+        }
+    }
+}
+
+/// Logs what is set aside, trouble that is new and trouble that is over; not what goes on.
+fn tell(sink: &Name, old: &Tally, new: &Tally) {
+    let number = new.set_aside - old.set_aside;
+    if let Some(last) = new.last_set_aside.as_ref().filter(|_| number > 0) {
+        let fields: &log::Fields<'_> =
+            &[("sink", &sink.as_str()), ("number", &number), ("cause", &last.cause.label()), ("last", &last.seq)];
+        log::error("usage was set aside, and will not be sent to this sink", fields);
+    }
+    let kind = |tally: &Tally| tally.trouble.as_ref().map(|(_, trouble)| trouble.kind);
+    match &new.trouble {
+        _ if kind(old) == kind(new) => {}
+        None => log::info("a usage sink works again", &[("sink", &sink.as_str())]),
+        Some((_, trouble)) => {
+            let write = if trouble.kind.is_alarming() { log::error } else { log::warn };
+            let fields: &log::Fields<'_> =
+                &[("sink", &sink.as_str()), ("kind", &trouble.kind.label()), ("why", &trouble.words)];
+            write("a usage sink does not take what is sent", fields);
         }
     }
 }

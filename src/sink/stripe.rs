@@ -18,7 +18,7 @@ use super::options::{Measure, StripeOptions};
 use super::verdict::Verdict;
 use super::{Guarantee, Outcome, Sent, Sink, Trouble, TroubleKind};
 use crate::meter::{Bucket, Cause};
-use crate::time::Timestamp;
+use crate::time::{self, Instant, Timestamp};
 
 /// Posts meter events.
 pub(super) struct Stripe {
@@ -37,11 +37,13 @@ struct Work {
     customers: Mutex<Vec<Vec<Call>>>,
     results: Mutex<(Vec<Outcome>, Option<Trouble>)>,
     is_over: AtomicBool,
+    /// No call begins later: whoever stops the sink does not wait for all of a long batch.
+    deadline: Instant,
 }
 
 impl Stripe {
     pub(super) fn new(options: StripeOptions) -> Self {
-        Self { client: Client::new(&options.endpoint, options.timeout), options }
+        Self { client: Client::new(&options.connection), options }
     }
 
     fn value(&self, bucket: &Bucket) -> u64 {
@@ -83,7 +85,7 @@ impl Stripe {
         let next = || work.customers.lock().expect("no thread panics with it").pop();
         while let Some(calls) = next() {
             for call in calls {
-                if work.is_over.load(Ordering::Relaxed) {
+                if work.is_over.load(Ordering::Relaxed) || time::now() > work.deadline {
                     return;
                 }
                 let Verdict { outcome, trouble } = self.call(&call.body);
@@ -132,7 +134,8 @@ impl Sink<Bucket> for Stripe {
         customers.reverse();
         let threads = self.options.calls.min(customers.len());
         let (customers, results) = (Mutex::new(customers), Mutex::new((outcomes, None)));
-        let work = Work { customers, results, is_over: AtomicBool::new(false) };
+        let deadline = time::now().after(self.options.connection.timeout);
+        let work = Work { customers, results, is_over: AtomicBool::new(false), deadline };
         match threads {
             0 | 1 => self.work(&work),
             threads => thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(|| self.work(&work))))),

@@ -16,7 +16,7 @@ use super::row::{Row, json, time};
 use super::verdict::Verdict;
 use super::{Guarantee, Outcome, Sent, Sink};
 use crate::meter::{Bucket, Event};
-use crate::time::Timestamp;
+use crate::time::{self as clock, Timestamp};
 
 /// Posts signed messages.
 pub(super) struct Webhook {
@@ -45,7 +45,7 @@ struct Happened<'e> {
 
 impl Webhook {
     pub(super) fn new(options: WebhookOptions) -> Self {
-        Self { client: Client::new(&options.endpoint, options.timeout), options }
+        Self { client: Client::new(&options.connection), options }
     }
 
     fn post(&self, id: &str, body: &[u8], now: Timestamp) -> Verdict {
@@ -94,13 +94,15 @@ impl Sink<Event> for Webhook {
 
     fn send(&mut self, items: &[Event], _: &str, now: Timestamp) -> Sent {
         let mut sent = Sent::all(Outcome::Untaken, items.len(), None);
+        // Whoever stops the sink does not wait for all of a long batch.
+        let deadline = clock::now().after(self.options.connection.timeout);
         for (event, outcome) in items.iter().zip(&mut sent.outcomes) {
             let data = Happened { id: &event.id, subject: &event.subject, details: &event.data };
             let body = json(&Message { r#type: &event.kind, timestamp: time(event.at), data });
             let verdict = self.post(&event.id, &body, now);
             *outcome = verdict.outcome;
             sent.trouble = verdict.trouble;
-            if matches!(outcome, Outcome::Untaken | Outcome::Unknown) {
+            if matches!(outcome, Outcome::Untaken | Outcome::Unknown) || clock::now() > deadline {
                 break;
             }
         }

@@ -14,8 +14,8 @@ use crate::config::problem::{Mark, Problems, named};
 use crate::config::reader::Reader;
 use crate::meter::Start;
 use crate::sink::{
-    Carries, Credential, CredentialError, Endpoint, FileOptions, Format, HttpOptions, Measure, Options, Select,
-    StripeOptions, Subject, Target, Way, WebhookOptions,
+    Carries, Connection, Credential, CredentialError, Endpoint, FileOptions, Format, HttpOptions, Measure, Options,
+    Roots, Select, StripeOptions, Subject, Target, Way, WebhookOptions,
 };
 
 pub(super) fn sinks(root: Reader<'_>, outside: &mut Outside<'_>, problems: &mut Problems) -> Vec<Options> {
@@ -73,10 +73,9 @@ impl Builder<'_, '_> {
 
     fn http(&mut self, entry: &Entry<'_>, reader: Reader<'_>) -> Option<HttpOptions> {
         let token = self.credential(entry, reader, "token", Credential::bearer);
-        let endpoint = self.endpoint(entry, reader);
+        let connection = self.connection(entry, reader);
         Some(HttpOptions {
-            endpoint: endpoint?,
-            timeout: reader.duration("timeout")?,
+            connection: connection?,
             token: if reader.node("token").is_some() { Some(token?) } else { None },
             source: reader.text("source")?.to_owned(),
             kind: reader.text("event_type")?.to_owned(),
@@ -88,7 +87,7 @@ impl Builder<'_, '_> {
 
     fn stripe(&mut self, entry: &Entry<'_>, reader: Reader<'_>) -> Option<StripeOptions> {
         let key = self.credential(entry, reader, "key", Credential::bearer);
-        let endpoint = self.endpoint(entry, reader);
+        let connection = self.connection(entry, reader);
         let customers = reader.node("customers").map(|node| node.entries()).unwrap_or_default();
         let value = match reader.text("value")? {
             "requests" => Measure::Requests,
@@ -97,8 +96,7 @@ impl Builder<'_, '_> {
             _ => Measure::Units,
         };
         Some(StripeOptions {
-            endpoint: endpoint?,
-            timeout: reader.duration("timeout")?,
+            connection: connection?,
             key: key?,
             meter: reader.text("meter")?.to_owned(),
             value,
@@ -113,7 +111,7 @@ impl Builder<'_, '_> {
     }
 
     fn webhook(&mut self, entry: &Entry<'_>, reader: Reader<'_>) -> Option<WebhookOptions> {
-        let endpoint = self.endpoint(entry, reader);
+        let connection = self.connection(entry, reader);
         let secret = self.credential(entry, reader, "secret", Credential::signing);
         let previous = self.credential(entry, reader, "previous_secret", Credential::signing);
         let carries = match reader.text("carries")? {
@@ -122,12 +120,30 @@ impl Builder<'_, '_> {
             _ => Carries::Both,
         };
         Some(WebhookOptions {
-            endpoint: endpoint?,
-            timeout: reader.duration("timeout")?,
+            connection: connection?,
             secrets: std::iter::once(secret?).chain(previous).collect(),
             select: select(reader)?,
             carries,
         })
+    }
+
+    fn connection(&mut self, entry: &Entry<'_>, reader: Reader<'_>) -> Option<Connection> {
+        let roots = self.roots(entry, reader);
+        let endpoint = self.endpoint(entry, reader)?;
+        let roots = if reader.node("ca_file").is_some() { Some(roots?) } else { None };
+        Some(Connection { endpoint, timeout: reader.duration("timeout")?, roots })
+    }
+
+    fn roots(&mut self, entry: &Entry<'_>, reader: Reader<'_>) -> Option<Roots> {
+        let node = reader.node("ca_file")?;
+        let who = named(&["usage", "sinks", &entry.name, "ca_file"]);
+        let pem = self.outside.file(node.at, node.text()?, &who, self.problems)?;
+        let roots = Roots::parse(&pem);
+        if let Err(error) = &roots {
+            let remedy = "name a file with -----BEGIN CERTIFICATE----- in it, once or several times";
+            self.problems.error(node.at, format!("the file of {who} {error}"), remedy);
+        }
+        roots.ok()
     }
 
     fn endpoint(&mut self, entry: &Entry<'_>, reader: Reader<'_>) -> Option<Endpoint> {

@@ -7,8 +7,9 @@ use std::time::Duration;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::{NOW, bucket, later, name, open, outbox, run};
-use crate::meter::{Bucket, Cause, MemoryOutbox, Outbox, SetAside};
+use super::{NOW, bucket, later, name, open, open_on, outbox, run};
+use crate::key::Name;
+use crate::meter::{Backlog, Bucket, Cause, MemoryOutbox, Outbox, OutboxError, Progress, SetAside, Start};
 use crate::sink::{Guarantee, Outcome, Sent, Sink, Step, Trouble, TroubleKind};
 use crate::time::Timestamp;
 
@@ -41,8 +42,25 @@ enum Fault {
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Step(Fault),
+    /// A step during which the disk fails.
+    Failing(Fault, Disk),
     Crash,
     Wait(u64),
+}
+
+/// How a write to the outbox fails.
+#[derive(Clone, Copy, Debug)]
+enum Disk {
+    /// Nothing is written.
+    Before,
+    /// It is written, and an error is told all the same.
+    After,
+}
+
+/// An outbox whose next write may fail.
+struct Flaky {
+    inner: Arc<MemoryOutbox<Bucket>>,
+    disk: Mutex<Option<Disk>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +97,32 @@ impl World {
             _ => *self.counted.entry(item.seq).or_default() += item.amount.units,
         }
         self.seen.entry(item.seq).or_insert(now_ms);
+    }
+}
+
+impl Outbox<Bucket> for Flaky {
+    fn next(&self, after: u64, limit: usize) -> Result<Vec<Bucket>, OutboxError> {
+        self.inner.next(after, limit)
+    }
+
+    fn progress(&self, sink: &Name, from: Start) -> Result<Progress, OutboxError> {
+        self.inner.progress(sink, from)
+    }
+
+    fn advance(&self, sink: &Name, progress: &Progress, set_aside: &[SetAside]) -> Result<(), OutboxError> {
+        let disk = self.disk.lock().unwrap().take();
+        if !matches!(disk, Some(Disk::Before)) {
+            self.inner.advance(sink, progress, set_aside)?;
+        }
+        disk.map_or(Ok(()), |_| Err(OutboxError("the disk fails".into())))
+    }
+
+    fn backlog(&self, sink: &Name) -> Result<Backlog, OutboxError> {
+        self.inner.backlog(sink)
+    }
+
+    fn retain(&self, sinks: &[Name]) -> Result<(), OutboxError> {
+        self.inner.retain(sinks)
     }
 }
 
@@ -122,6 +166,7 @@ impl Sink<Bucket> for Receiver {
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let disk = prop_oneof![Just(Disk::Before), Just(Disk::After)];
     let fault = prop_oneof![
         3 => Just(Fault::None),
         1 => Just(Fault::NotSent),
@@ -133,7 +178,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         1 => Just(Fault::FirstRefused),
     ];
     let act = prop_oneof![
-        12 => fault.prop_map(Act::Step),
+        12 => fault.clone().prop_map(Act::Step),
+        2 => (fault, disk).prop_map(|(fault, disk)| Act::Failing(fault, disk)),
         4 => Just(Act::Crash),
         1 => (1_u64..30).prop_map(Act::Wait),
     ];
@@ -144,7 +190,9 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 fn play(sort: Sort, units: &[u64], batch: usize, acts: &[Act]) {
     let outbox = outbox((1..).zip(units).map(|(seq, units)| bucket(3 * seq, "acme", *units)));
     let world = Arc::new(Mutex::new(World::default()));
-    let fresh = || open(&outbox, Box::new(Receiver { sort, world: Arc::clone(&world) }), batch);
+    let flaky = Arc::new(Flaky { inner: Arc::clone(&outbox), disk: Mutex::default() });
+    let receiver = || Box::new(Receiver { sort, world: Arc::clone(&world) });
+    let fresh = || open_on(Arc::<Flaky>::clone(&flaky), receiver(), batch);
     let (mut delivery, mut now) = (fresh(), NOW);
     for act in acts {
         match act {
@@ -154,6 +202,12 @@ fn play(sort: Sort, units: &[u64], batch: usize, acts: &[Act]) {
                 world.lock().unwrap().fault = Some(*fault);
                 delivery.step(now).unwrap();
                 now = later(now, Duration::from_secs(1));
+            }
+            Act::Failing(fault, disk) => {
+                world.lock().unwrap().fault = Some(*fault);
+                *flaky.disk.lock().unwrap() = Some(*disk);
+                drop(delivery.step(now));
+                *flaky.disk.lock().unwrap() = None;
             }
         }
     }

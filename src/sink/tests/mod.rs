@@ -3,15 +3,22 @@
 mod crash;
 mod files;
 mod http;
+mod options;
+mod running;
 mod server;
+mod stripe;
+mod tls;
+mod webhook;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::{Delivery, Pace, Sink, Step};
 use crate::key::Name;
 use crate::meter::ledger::{Amount, Class, Minute};
-use crate::meter::{Bucket, BucketId, MemoryOutbox, Outbox, Queued, Start};
+use crate::meter::{Bucket, BucketId, Event, MemoryOutbox, Outbox, Queued, Start};
 use crate::time::Timestamp;
 
 /// The minute in which most tests happen.
@@ -37,6 +44,12 @@ pub(super) fn bucket(seq: u64, owner: &str, units: u64) -> Bucket {
     }
 }
 
+/// An event of that time.
+fn event(seq: u64) -> Event {
+    let (id, kind) = (format!("evt_{seq}"), "key.revoked".to_owned());
+    Event { seq, id, kind, at: NOW, subject: "key_1".into(), data: json!({"owner": "acme"}) }
+}
+
 /// An outbox with these in it.
 fn outbox(buckets: impl IntoIterator<Item = Bucket>) -> Arc<MemoryOutbox<Bucket>> {
     let outbox = MemoryOutbox::default();
@@ -49,8 +62,12 @@ fn name() -> Name {
 }
 
 fn open<T: Queued + 'static>(outbox: &Arc<MemoryOutbox<T>>, sink: Box<dyn Sink<T>>, batch: usize) -> Delivery<T> {
-    let pace = Pace { batch, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
     let outbox: Arc<dyn Outbox<T>> = Arc::<MemoryOutbox<T>>::clone(outbox);
+    open_on(outbox, sink, batch)
+}
+
+fn open_on<T: Queued>(outbox: Arc<dyn Outbox<T>>, sink: Box<dyn Sink<T>>, batch: usize) -> Delivery<T> {
+    let pace = Pace { batch, backoff: Duration::from_secs(1), backoff_max: Duration::from_secs(60) };
     Delivery::open(name(), outbox, sink, Start::Beginning, pace).unwrap()
 }
 
