@@ -122,6 +122,11 @@ impl<T: Queued> Delivery<T> {
         matches!(self.stage, Stage::Resting)
     }
 
+    /// Whether the next step sends, and leaves the outbox alone.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.stage, Stage::Claimed { .. })
+    }
+
     /// The sink.
     pub fn name(&self) -> &Name {
         &self.name

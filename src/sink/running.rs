@@ -58,6 +58,8 @@ struct Lane {
 struct Shared {
     control: Mutex<Control>,
     bell: Condvar,
+    /// Held while the outbox is written, so that nothing is written once it is true.
+    is_given_up: Mutex<bool>,
 }
 
 struct Control {
@@ -132,7 +134,8 @@ impl Running {
         self.tell(|control| control.wish = Wish::Stop);
     }
 
-    /// Waits for the threads of a sink that was stopped. False: they did not end in time, and end with the process.
+    /// Waits for the threads of a sink that was stopped. False: they did not end in time. They note nothing any more,
+    /// so the sink may be started again: it takes up what they were sending.
     #[must_use]
     pub fn join(mut self, patience: Duration) -> bool {
         self.stop();
@@ -140,6 +143,7 @@ impl Running {
         let mut all_ended = true;
         for lane in self.lanes.drain(..) {
             let has_ended = lane.shared.wait_for_end(deadline.since(time::now()));
+            *lane.shared.is_given_up() = true;
             // A thread that panicked has told so itself.
             all_ended &= has_ended && lane.thread.join().is_ok();
         }
@@ -215,7 +219,7 @@ fn run<T: Queued>(mut delivery: Delivery<T>, shared: &Shared) {
                 Wish::Run => {}
             }
         }
-        let step = delivery.step(time::wall(time::now()));
+        let Some(step) = step(&mut delivery, shared) else { return };
         if let Err(error) = &step
             && !is_outbox_broken
         {
@@ -233,6 +237,16 @@ fn run<T: Queued>(mut delivery: Delivery<T>, shared: &Shared) {
             Err(_) => shared.rest(State::Retrying, Some(LOOK)),
         }
     }
+}
+
+/// None: somebody else may have taken over, and this thread writes nothing any more.
+fn step<T: Queued>(delivery: &mut Delivery<T>, shared: &Shared) -> Option<Result<Step, OutboxError>> {
+    let now = time::wall(time::now());
+    if delivery.is_sending() {
+        return Some(delivery.step(now));
+    }
+    let is_given_up = shared.is_given_up();
+    (!*is_given_up).then(|| delivery.step(now))
 }
 
 /// Logs what is set aside, trouble that is new and trouble that is over; not what goes on.
@@ -262,11 +276,16 @@ impl Shared {
         Self {
             control: Mutex::new(Control { wish, is_woken: false, is_hurried: false, state, tally }),
             bell: Condvar::new(),
+            is_given_up: Mutex::new(false),
         }
     }
 
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().expect("no thread panics with it")
+    }
+
+    fn is_given_up(&self) -> MutexGuard<'_, bool> {
+        self.is_given_up.lock().expect("no thread panics with it")
     }
 
     fn wish(&self) -> Wish {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::options::{http_options, webhook_options};
 use super::server::{Act, Server};
 use super::{bucket, event, name, outbox};
-use crate::meter::{Bucket, Event, MemoryOutbox, Start};
+use crate::meter::{Bucket, Event, MemoryOutbox, Outbox, Start};
 use crate::sink::{Options, Queue, Queues, Running, State, Status, Target, start};
 use crate::time;
 
@@ -68,6 +68,7 @@ fn a_sink_that_hangs_does_not_hold_up_the_end() {
     let server = Server::willing();
     server.script(&[Act::Hang]);
     let buckets = outbox([bucket(1, "acme", 1)]);
+    let outbox = Arc::clone(&buckets);
     let queues = Queues { buckets, events: Arc::<MemoryOutbox<Event>>::default() };
     let minute = Duration::from_secs(60);
     let mut http = http_options(server.endpoint());
@@ -78,4 +79,9 @@ fn a_sink_that_hangs_does_not_hold_up_the_end() {
     let running = start(&options, &queues).unwrap();
     server.wait_for(1);
     assert!(!running.join(Duration::from_millis(50)));
+    // Somebody else takes over what was being sent.
+    let running = start(&options, &queues).unwrap();
+    wait_for(&running, Queue::Usage, |status| status.tally.taken == 1);
+    assert!(running.join(Duration::from_secs(20)));
+    assert_eq!(outbox.backlog(&name()).unwrap().waiting, 0);
 }
