@@ -116,7 +116,7 @@ impl<'c> Draft<'c> {
             if what.class == Class::Admitted.number() {
                 charges.extend(charged(&what, used.units));
             } else {
-                buckets.add(&what, &used, doubtful(Minute::from_unix(what.start)))?;
+                buckets.add(&what, &used, &doubtful)?;
             }
         }
         charge(self.connection, charges)?;
@@ -148,8 +148,9 @@ impl<'c> Buckets<'c> {
         Ok(Self { connection, marks, insert, last: last.cast_unsigned(), day: 0, tally, all })
     }
 
-    fn add(&mut self, what: &What, used: &Used, is_doubtful: bool) -> Result<(), StoreError> {
+    fn add(&mut self, what: &What, used: &Used, doubtful: impl Fn(Minute) -> bool) -> Result<(), StoreError> {
         let &What { start, account, route, class, life } = what;
+        let is_doubtful = doubtful(Minute::from_unix(start));
         self.last += 1;
         let first = [start, account, route, u32::from(class), life, u32::from(is_doubtful)].map(i64::from);
         let values = [column(self.last)].into_iter().chain(first).chain(used.row());
