@@ -65,7 +65,7 @@ pub use allowance::Allowance;
 pub use explain::{Credential, Explanation, LimitLeft, Question, QuotaLeft};
 pub use provision::{Outcome, ProvisionError, Provisioned, provision};
 pub use sessions::Sessions;
-pub use site::{PublicUrl, PublicUrlError};
+pub use site::{GatewayUrl, GatewayUrlError, PublicUrl, PublicUrlError};
 pub use vault::{Vault, VaultError};
 
 /// Where the admin listener is, and what its clients may ask for.
@@ -84,6 +84,8 @@ pub struct Options {
 pub struct Console {
     /// Where browsers find it; none: at the listener's own address.
     pub public_url: Option<PublicUrl>,
+    /// Where clients send their requests, for samples; none: the page says that it does not know.
+    pub gateway_url: Option<GatewayUrl>,
     /// Who is believed when it says who asks; none: nobody.
     pub trusted_header: Option<TrustedHeader>,
 }

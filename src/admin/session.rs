@@ -50,6 +50,9 @@ pub(super) struct SessionBody {
     /// When it ends, however much it is used; null for a token that does not expire, and behind a sign-on proxy.
     #[schema(required = true, format = DateTime)]
     expires: Option<String>,
+    /// Where clients send their requests, for samples.
+    #[schema(required = true)]
+    gateway_url: Option<String>,
     /// Whether the secrets of keys that are made now can be shown again.
     recoverable_secrets: bool,
 }
@@ -146,6 +149,7 @@ fn of_role(api: &Api, role: &Role) -> SessionBody {
         Role::Owner(owner) => (RoleWord::Owner, Some(owner.to_string())),
     };
     let recoverable_secrets = api.parts.vault.is_some();
+    let gateway_url = api.parts.console.as_ref().and_then(|console| console.gateway_url.as_ref());
     SessionBody {
         role: word,
         owner,
@@ -153,6 +157,7 @@ fn of_role(api: &Api, role: &Role) -> SessionBody {
         return_url: None,
         theme: None,
         expires: None,
+        gateway_url: gateway_url.map(|url| url.as_str().to_owned()),
         recoverable_secrets,
     }
 }

@@ -27,6 +27,32 @@ pub struct PublicUrl {
 )]
 pub struct PublicUrlError;
 
+/// Where clients send their requests, as the page's samples name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayUrl(String);
+
+/// A text that is not where clients could send requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is like https://api.example.com/v1/orders")]
+pub struct GatewayUrlError;
+
+impl GatewayUrl {
+    /// As the file has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for GatewayUrl {
+    type Err = GatewayUrlError;
+
+    fn from_str(text: &str) -> Result<Self, GatewayUrlError> {
+        let is_http = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https"));
+        let fits = text.len() <= MOST_LINK_BYTES && absolute(text).is_some_and(|uri| is_http(&uri));
+        if fits { Ok(Self(text.to_owned())) } else { Err(GatewayUrlError) }
+    }
+}
+
 impl PublicUrl {
     /// Scheme, host and port.
     pub fn as_str(&self) -> &str {
@@ -98,19 +124,26 @@ enum Place {
     ThisMachine,
 }
 
-/// Where an absolute address leads; none if it has a user name, characters that browsers read in their own way, or no TLS.
+/// Where an absolute address leads; none if it leads elsewhere without TLS.
 fn place_of(text: &str) -> Option<Place> {
+    let uri = absolute(text)?;
+    let authority = uri.authority()?;
+    match uri.scheme_str() {
+        Some("https") => Some(Place::Secure),
+        Some("http") if is_this_machine(authority.host()) => Some(Place::ThisMachine),
+        _ => None,
+    }
+}
+
+/// An address with a host; none if it has a user name, or characters that browsers and shells read in their own way.
+fn absolute(text: &str) -> Option<Uri> {
     if !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\\\"'<>`".contains(&byte)) {
         return None;
     }
     let uri: Uri = text.parse().ok()?;
     let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
     let is_port = authority.as_str().rsplit_once(':').is_none_or(|(_, port)| port.ends_with(']') || !port.is_empty());
-    match uri.scheme_str() {
-        Some("https") if is_port && !authority.host().is_empty() => Some(Place::Secure),
-        Some("http") if is_port && is_this_machine(authority.host()) => Some(Place::ThisMachine),
-        _ => None,
-    }
+    (is_port && !authority.host().is_empty()).then_some(uri)
 }
 
 fn is_this_machine(host: &str) -> bool {
@@ -254,6 +287,18 @@ mod tests {
             assert!(!is_link(bad), "{bad}");
         }
         assert!(!is_link(&format!("https://a.example/{}", "x".repeat(2000))));
+    }
+
+    #[test]
+    fn requests_go_to_an_address_of_http() {
+        for good in ["https://api.example.com", "http://10.0.0.5:8080/v1/orders?x=1", "http://[::1]:8080/"] {
+            assert_eq!(good.parse::<GatewayUrl>().map(|url| url.as_str() == good), Ok(true), "{good}");
+        }
+        for bad in
+            ["", "api.example.com", "ftp://a/", "https://", "https://u@a/", "https://a/'; rm", "javascript:alert(1)"]
+        {
+            assert!(bad.parse::<GatewayUrl>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -277,6 +277,11 @@ pub(super) const CONSOLE: &[Field] = &[
         "Where browsers find the page: links lead there, and under other names than this one, localhost and IP addresses nobody is let in.",
     ),
     optional(
+        "gateway_url",
+        Kind::Text(&form::GATEWAY_URL),
+        "Where clients send their requests: the lines of curl that the page offers name it.",
+    ),
+    optional(
         "trusted_header",
         Kind::Object(TRUSTED_HEADER),
         "A single sign-on proxy in front of the admin listener: whom it lets through is an operator.",

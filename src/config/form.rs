@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::scalar;
-use crate::admin::PublicUrl;
+use crate::admin::{GatewayUrl, PublicUrl};
 use crate::key::{Form as Printed, KeyId, Name, PepperId, Scope, StoredDigest};
 use crate::route::{HostPattern, Methods, PathPattern};
 use crate::sink::Endpoint;
@@ -86,6 +86,13 @@ pub(super) const PUBLIC_URL: Form = Form {
     pattern: r"^[Hh][Tt][Tt][Pp][Ss]?://[!-.0->@-~]+/?$",
     remedy: "write it like https://keys.example.com, without a path; http is for this machine alone",
     check: parses::<PublicUrl>,
+};
+
+pub(super) const GATEWAY_URL: Form = Form {
+    what: "where clients send their requests",
+    pattern: r"^https?://[!-~]+$",
+    remedy: "write it like https://api.example.com/v1/orders",
+    check: parses::<GatewayUrl>,
 };
 
 pub(super) const FIELD_NAME: Form = Form {

@@ -106,6 +106,8 @@ fn the_console_is_on_where_there_is_an_admin_api() {
                 networks: [10.0.0.7, '::1']}}";
     let console = settings(text).console.unwrap();
     assert_eq!(console.public_url.unwrap().as_str(), "https://k.example:8443");
+    let text = "admin: {address: 127.0.0.1:1}\nconsole: {gateway_url: 'https://api.example/v1'}";
+    assert_eq!(settings(text).console.unwrap().gateway_url.unwrap().as_str(), "https://api.example/v1");
     let trusted = console.trusted_header.unwrap();
     assert_eq!((trusted.name.as_str(), trusted.networks.len()), ("X-User", 2));
     check("console: {}", "1:10 error: `console` is served by the admin listener, and there is none", "or take it out");

@@ -25,7 +25,8 @@ pub(super) fn console(root: Reader<'_>, problems: &mut Problems) -> Option<Conso
         return None;
     }
     let trusted_header = trusted_header(reader, problems);
-    reader.switch("enabled")?.then(|| Console { public_url: reader.parsed("public_url"), trusted_header })
+    let (public_url, gateway_url) = (reader.parsed("public_url"), reader.parsed("gateway_url"));
+    reader.switch("enabled")?.then_some(Console { public_url, gateway_url, trusted_header })
 }
 
 /// The key that new secrets are hidden under; none: they are not kept.
