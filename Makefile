@@ -5,12 +5,12 @@ APT_PACKAGES = nginx-light prometheus curl wrk strace
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk strace
 
-.PHONY: run test fmt lint unit docs deps admin-fuzz-test fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage soak clean
+.PHONY: run test fmt lint unit docs deps admin-fuzz-test console-test console-screenshots console-tools fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
 
-test: deps fmt lint unit docs admin-fuzz-test bench-smoke
+test: deps fmt lint unit docs admin-fuzz-test console-test bench-smoke
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -86,6 +86,23 @@ admin-fuzz-test: deps
 	@python3 -c 'import ensurepip, venv' 2>/dev/null || $(MAKE) deps TEST_PROGRAMS=python3-venv APT_PACKAGES=python3-venv
 	$(CARGO) build --locked
 	tests/schemathesis/check "$${CARGO_TARGET_DIR:-target}/debug/keygate"
+
+# The console in a real browser, against a gateway that is started for it.
+console-test: console-tools
+	$(CARGO) build --locked
+	cd tests/console && node --test --test-concurrency=1 --test-timeout=900000 --test-reporter=spec *.test.mjs
+
+# Pictures of the console, into docs/images.
+console-screenshots: console-tools
+	$(CARGO) build --locked
+	cd tests/console && node screenshots.mjs
+
+# The browser, and what drives it.
+console-tools:
+	@$(MAKE) deps TEST_PROGRAMS=chromium APT_PACKAGES="chromium fonts-dejavu-core"
+	@$(MAKE) deps TEST_PROGRAMS="node npm" APT_PACKAGES="nodejs npm"
+	@$(MAKE) deps TEST_PROGRAMS=curl APT_PACKAGES=curl
+	cd tests/console && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
 
 # A running admin API against its own description: make fuzz-admin URL=http://127.0.0.1:9180 TOKEN_FILE=data/admin.token
 fuzz-admin:
