@@ -22,7 +22,7 @@ use crate::operations;
 use crate::policy::Plan;
 use crate::store::{
     Action, Actor, AuditRow, Change, Commit, CommitError, Damaged, Event, Expect, Filter, MemoryStore, Origin, Record,
-    Recoverable, Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, Verdict,
+    Recoverable, Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, UsageReport, Used, Verdict,
 };
 use crate::telemetry::Metrics;
 use crate::time::{self, Timestamp};
@@ -104,7 +104,10 @@ impl World {
                 Explanation { outcome: "forwarded".into(), status: 200, ..Explanation::default() }
             }),
             allowance: Arc::new(|_| crate::admin::Allowance::default()),
-            usage: None,
+            usage: Some(Arc::new(|query| {
+                let (from, to) = (query.from, query.to);
+                Ok(UsageReport { from, to, rows: Vec::new(), totals: Used::default(), next: None })
+            })),
             reload,
             check: Arc::new(|| vec!["k.yaml:1:1: error: nothing is right".into()]),
             state: operations::State::new(Metrics::new(&[], &[]), time::now()),
