@@ -15,6 +15,7 @@ export const CLASSES = {
     denied: "Denied by the gateway",
     upstream_failed: "API not reached",
     client_gone: "Client gone",
+    none: "Without an answer",
 };
 
 /** All rows of a query, or null if the gateway does not count usage. */

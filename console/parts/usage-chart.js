@@ -9,7 +9,7 @@ import { Problem, Waiting } from "./text.js";
 
 const SPAN_WORDS = [["minute", "60 minutes"], ["hour", "48 hours"], ["day", "30 days"]];
 const SPLIT_WORDS = [["class", "By status"], ["route", "By route"]];
-const CLASS_COLOURS = { "2xx": 0, "3xx": 1, "4xx": 2, "5xx": 4, denied: 3, upstream_failed: 6, client_gone: 5, "1xx": 5 };
+const CLASS_COLOURS = { "2xx": 0, "3xx": 1, "4xx": 2, "5xx": 4, denied: 3, upstream_failed: 6, client_gone: 5, "1xx": 5, none: 5 };
 
 /** `who`: what the query is confined to, `{key}` or `{owner}`; `splits`: more dimensions, as `[name, words]`. */
 export function UsageChart({ who, splits = [], title = "Usage", children }) {

@@ -33,6 +33,7 @@ mod sources;
 mod ticket;
 mod tokens;
 mod usage;
+mod usage_proof;
 mod values;
 mod vault;
 mod verify;
@@ -55,7 +56,8 @@ use crate::catalog::{FileKey, Follower};
 use crate::key::Digest;
 use crate::operations::{self, Bounds, Door};
 
-use crate::store::{StoreError, UsageQuery, UsageReport};
+use crate::store::{DayProof, StoreError, UsageQuery, UsageReport};
+use crate::time::Timestamp;
 
 use auth::Logins;
 use changes::Changes;
@@ -123,6 +125,9 @@ pub struct Limits {
 /// A request to load the file again: answered with the generation that is in force then, or with every problem.
 pub type Reload = oneshot::Sender<Result<u64, Vec<String>>>;
 
+/// Proves usage, day by day.
+pub type ProveUsage = dyn Fn(Timestamp, Timestamp) -> Result<Vec<DayProof>, StoreError> + Send + Sync;
+
 /// Reads usage.
 pub type ReadUsage = dyn Fn(&UsageQuery) -> Result<UsageReport, StoreError> + Send + Sync;
 
@@ -138,6 +143,8 @@ pub struct Parts {
     pub allowance: Arc<dyn Fn(&Digest) -> Allowance + Send + Sync>,
     /// Usage; none: it is not kept. Blocks.
     pub usage: Option<Arc<ReadUsage>>,
+    /// Holds what was sealed from one day to another against what is kept; none: usage is not kept. Blocks.
+    pub usage_proof: Option<Arc<ProveUsage>>,
     /// Has the file loaded again.
     pub reload: mpsc::Sender<Reload>,
     /// The problems of the file as it is on disk; blocks.

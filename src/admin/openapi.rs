@@ -20,7 +20,7 @@ use utoipa_axum::routes;
 use super::problem::{Code, Problem, ProblemBody};
 use super::{
     Api, allowance, audit, batch, door, explain, keys, portal, reveal, roles, rules, session, settings, tokens, usage,
-    verify, wire,
+    usage_proof, verify, wire,
 };
 
 /// What stands above the calls.
@@ -63,6 +63,7 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(keys::rotate))
         .routes(routes!(allowance::allowance))
         .routes(routes!(usage::usage))
+        .routes(routes!(usage_proof::proof))
         .routes(routes!(reveal::reveal))
         .routes(routes!(batch::batch))
         .routes(routes!(verify::verify))

@@ -58,6 +58,9 @@ pub(super) fn parts(
         file_keys: Arc::clone(file_keys),
         explain: Arc::new(move |question| explain(&catalog, &quotas, question)),
         allowance: Arc::new(move |digest| allowance(&of_key.0, &of_key.1, digest)),
+        usage_proof: works
+            .clone()
+            .map(|works| Arc::new(move |from, to| works.prove(from, to)) as Arc<admin::ProveUsage>),
         usage: works.map(|works| Arc::new(move |query: &UsageQuery| works.report(query)) as Arc<admin::ReadUsage>),
         reload,
         check: Arc::new(move || problems(&config)),

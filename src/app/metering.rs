@@ -21,7 +21,7 @@ use crate::meter::ledger::{Book, Cell, Figures, Keeper, LedgerError, Minute, Opt
 use crate::meter::{Event, Quotas};
 use crate::policy::Period;
 
-use crate::store::{Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
+use crate::store::{DayProof, Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
 use crate::telemetry::{UsageFigures, log};
 use crate::time::{self, Instant, Timestamp};
 use crate::{config, gateway};
@@ -163,6 +163,11 @@ impl Works {
     pub(super) fn report(&self, query: &UsageQuery) -> Result<UsageReport, StoreError> {
         let (snapshot, cells) = self.unsealed()?;
         snapshot.usage(query, &cells)
+    }
+
+    /// Holds what was sealed against what is kept. Blocks.
+    pub(super) fn prove(&self, from: Timestamp, to: Timestamp) -> Result<Vec<DayProof>, StoreError> {
+        self.store.snapshot()?.verify(from, to)
     }
 
     /// The cells are read first: what is sealed in between is in the snapshot, and left out of them.

@@ -9,13 +9,64 @@ use super::Exit;
 use super::call::Call;
 use super::client::{Client, Connection};
 use super::table::{Column, Columns, Output, decoded, print_list};
+use super::terminal::say;
 use super::when::{When, While, lasting, when};
 use crate::key::{KeyId, Name};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
     #[command(flatten)]
     connection: Connection,
+    #[command(flatten)]
+    report: Report,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Hold what was sealed day by day against what is kept and what sinks have taken; exit 1 if something disagrees
+    Verify(Verify),
+}
+
+#[derive(Debug, clap::Args)]
+struct Verify {
+    /// How far back
+    #[arg(long, default_value = "7d", value_parser = lasting)]
+    since: While,
+    /// How it is printed
+    #[arg(long, default_value = "table")]
+    output: Output,
+}
+
+/// A day as the admin API tells of it.
+#[derive(Debug, Deserialize)]
+struct Day {
+    day: String,
+    sealed: Sums,
+    sinks: Vec<SinkDay>,
+    faults: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Sums {
+    rows: u64,
+    requests: u64,
+    units: u64,
+}
+
+#[derive(Debug, Deserialize)]
+struct SinkDay {
+    sink: String,
+    acknowledged: u64,
+    waiting: u64,
+    set_aside: u64,
+    overrun: u64,
+}
+
+#[derive(Debug, clap::Args)]
+struct Report {
     /// Only of this owner
     #[arg(long)]
     owner: Option<Name>,
@@ -80,10 +131,14 @@ struct Row {
 
 pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
     let client = arguments.connection.open()?;
-    let rows = arguments.rows(&client)?;
-    let rows = if arguments.by.step().is_some() { rows } else { summed(&rows, arguments.by.word()) };
+    if let Some(Command::Verify(verify)) = &arguments.command {
+        return verify.run(&client);
+    }
+    let report = &arguments.report;
+    let rows = report.rows(&client)?;
+    let rows = if report.by.step().is_some() { rows } else { summed(&rows, report.by.word()) };
     let rows: Vec<Value> = rows.into_iter().map(Value::Object).collect();
-    let columns = match arguments.by {
+    let columns = match report.by {
         By::Minute | By::Hour | By::Day => &BY_TIME,
         By::Key => &BY_KEY,
         By::Owner => &BY_OWNER,
@@ -91,10 +146,47 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<Exit> {
         By::Route => &BY_ROUTE,
         By::Class => &BY_CLASS,
     };
-    print_list(arguments.output, columns, &rows)
+    print_list(report.output, columns, &rows)
 }
 
-impl Arguments {
+impl Verify {
+    fn run(&self, client: &Client) -> anyhow::Result<Exit> {
+        let now = crate::time::wall(crate::time::now()).as_unix_s();
+        let from = jiff::Timestamp::from_second(now.saturating_sub(self.since.as_seconds()))?;
+        let call = Call::get("/v1/usage/proof").query("from", Some(&from.to_string()));
+        let answer = client.send(&call)?.body;
+        let days: Vec<Value> = decoded(&answer["days"])?;
+        print_list(self.output, &PROOF, &days)?;
+        if answer["sound"] == true {
+            return Ok(Exit::Done);
+        }
+        say("keygate: the usage that is kept does not agree with what was sealed");
+        Ok(Exit::Failed)
+    }
+}
+
+/// Where the buckets of a day are on their way, sink by sink.
+fn on_the_way(day: &Day) -> String {
+    let of_sink = |sink: &SinkDay| {
+        let SinkDay { sink, acknowledged, waiting, set_aside, overrun } = sink;
+        format!("{sink}: {acknowledged} taken, {waiting} waiting, {set_aside} set aside, {overrun} overrun")
+    };
+    day.sinks.iter().map(of_sink).collect::<Vec<_>>().join("; ")
+}
+
+const PROOF: Columns<Day> = Columns {
+    all: &[
+        Column { name: "day", cell: |day| day.day.clone() },
+        Column { name: "buckets", cell: |day| day.sealed.rows.to_string() },
+        Column { name: "requests", cell: |day| day.sealed.requests.to_string() },
+        Column { name: "units", cell: |day| day.sealed.units.to_string() },
+        Column { name: "sinks", cell: on_the_way },
+        Column { name: "faults", cell: |day| day.faults.join("; ") },
+    ],
+    in_table: 6,
+};
+
+impl Report {
     fn rows(&self, client: &Client) -> anyhow::Result<Vec<Map<String, Value>>> {
         let until = self.until.as_ref().and_then(When::at);
         let now = crate::time::wall(crate::time::now()).as_unix_s();

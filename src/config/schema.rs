@@ -88,5 +88,5 @@ fn default_value(literal: Literal) -> Value {
     }
 }
 
-const DURATION: &str = "^[0-9]+(ms|s|m|h|d)$";
+const DURATION: &str = "^[0-9]+(ms|s|m|h|d|y)$";
 const SIZE: &str = "^[0-9]+(B|KiB|MiB|GiB|TiB)$";

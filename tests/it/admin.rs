@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{ALICE, Client, Gateway, Settings, Upstream, get, keyless, wait_for, wait_until};
+use crate::harness::{ALICE, Client, Gateway, Settings, Upstream, files_below, get, keyless, wait_for, wait_until};
 
 /// A gateway with an admin API, and how it is asked.
 struct Managed {
@@ -333,7 +333,7 @@ fn no_secret_is_anywhere_but_in_its_answer() {
         texts.push(managed.done("GET", path, &Value::Null).to_string());
     }
     managed.gateway.stop();
-    for file in fs::read_dir(managed.data()).unwrap().map(|file| file.unwrap().path()) {
+    for file in files_below(&managed.data()) {
         if !file.ends_with("admin.token") {
             texts.push(String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned());
         }

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Gateway, Response, Settings, Upstream, keyless, wait_until};
+use crate::harness::{Client, Gateway, Response, Settings, Upstream, files_below, keyless, wait_until};
 
 /// A gateway with a console, and a browser that sends what it is told.
 struct Console {
@@ -230,7 +230,7 @@ fn a_secret_is_shown_again_if_the_operator_wants_that_and_is_nowhere_in_clear() 
     let body = &secret[secret.len() - 38..];
     let data = console.gateway.folder().join("data");
     console.gateway.stop();
-    let files = fs::read_dir(data).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
+    let files = files_below(&data).into_iter().map(|file| fs::read(file).unwrap());
     let texts: Vec<String> = files.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect();
     assert!(!texts.is_empty() && texts.iter().all(|text| !text.contains(body)));
     assert!(!rows.to_string().contains(body) && !console.gateway.logs().contains(body));

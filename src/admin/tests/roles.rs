@@ -28,6 +28,7 @@ fn expected() -> Vec<Row> {
         ("POST /v1/keys/{id}/reveal", none(), [200, 403, 200]),
         ("GET /v1/keys/{id}/allowance", none(), [200, 200, 200]),
         ("GET /v1/usage", none(), [200, 200, 200]),
+        ("GET /v1/usage/proof", none(), [200, 200, 403]),
         ("POST /v1/keys:batch", json!({"keys": []}), [200, 403, 403]),
         ("POST /v1/keys/verify", json!({"secret": "x"}), [200, 200, 200]),
         ("POST /v1/explain", json!({"method": "GET", "path": "/"}), [200, 200, 403]),

@@ -273,3 +273,9 @@ fn addresses(text: &str) -> Vec<SocketAddr> {
     let words = text.split(|c: char| !(c.is_ascii_digit() || c == '.' || c == ':'));
     words.filter_map(|word| word.parse().ok()).collect()
 }
+
+/// All files below a folder.
+pub(crate) fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}

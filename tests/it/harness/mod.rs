@@ -24,7 +24,7 @@ mod wire;
 pub(crate) use admin::{Admin, Ran, Reply, TOKEN};
 pub(crate) use admin_client::{AdminClient, store_file, with_admin};
 pub(crate) use client::{Client, Response};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{Gateway, files_below};
 pub(crate) use keys::{ACME, ALICE, BOB, CAROL, DAVE, digest_of, mistyped};
 pub(crate) use message::{Head, latin1};
 pub(crate) use pattern::{Checker, Pattern};
