@@ -40,6 +40,8 @@ pub(super) struct Works {
     quotas: Arc<Quotas>,
     settings: config::Usage,
     figures: Mutex<Figures>,
+    /// Held by who reads usage.
+    reading: Mutex<()>,
     /// When was last sealed.
     sealed_ns: AtomicU64,
     /// Minutes in which the clock was set; the newest few.
@@ -64,6 +66,7 @@ pub(super) fn open(folder: &Path, settings: &config::Usage) -> anyhow::Result<Me
         quotas,
         settings: settings.clone(),
         figures: Mutex::default(),
+        reading: Mutex::default(),
         sealed_ns: AtomicU64::new(now.as_ns()),
         doubtful: Mutex::default(),
         stopping: Mutex::default(),
@@ -161,7 +164,9 @@ impl Works {
 
     /// Usage, the running minute included. Blocks.
     pub(super) fn report(&self, query: &UsageQuery) -> Result<UsageReport, StoreError> {
-        let (snapshot, cells) = self.unsealed()?;
+        // One after the other: each goes through all cells, of which there may be a million.
+        let _turn = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
+        let (snapshot, cells) = self.unsealed(query)?;
         snapshot.usage(query, &cells)
     }
 
@@ -171,9 +176,9 @@ impl Works {
     }
 
     /// The cells are read first: what is sealed in between is in the snapshot, and left out of them.
-    fn unsealed(&self) -> Result<(Snapshot<'_>, Vec<Cell>), StoreError> {
+    fn unsealed(&self, query: &UsageQuery) -> Result<(Snapshot<'_>, Vec<Cell>), StoreError> {
         let open = self.keeper().open_cells();
-        let cells = open.cells().collect();
+        let cells = open.cells().filter(|cell| query.is_about(cell)).collect();
         Ok((self.store.snapshot()?, cells))
     }
 

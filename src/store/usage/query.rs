@@ -12,7 +12,7 @@ use super::calendar::{ceil, floor, minute};
 use super::read::Step;
 use super::used::Used;
 use crate::key::{KeyId, Name};
-use crate::meter::ledger::Class;
+use crate::meter::ledger::{Cell, Class};
 use crate::time::Timestamp;
 
 /// Which usage, and how it is told.
@@ -112,6 +112,17 @@ pub(super) struct Line {
 }
 
 impl UsageQuery {
+    /// Whether a cell is of the owner, key, route and plan that are asked for.
+    pub fn is_about(&self, cell: &Cell) -> bool {
+        fn fits<T: PartialEq>(asked: &Option<T>, is: &Option<T>) -> bool {
+            asked.is_none() || asked == is
+        }
+        fits(&self.owner, &cell.owner)
+            && fits(&self.key, &cell.key)
+            && fits(&self.route, &cell.route)
+            && fits(&self.plan, &cell.plan)
+    }
+
     /// The time asked for, in whole steps.
     pub(super) fn time(&self) -> Range<u32> {
         let span = self.by.span();
