@@ -32,7 +32,7 @@ pub(super) struct PortalSession {
     #[schema(min_length = 1, max_length = 128, pattern = r"^[!-~]([ -~]*[!-~])?$")]
     owner: String,
     /// What the owner is called; free text.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     display_name: Option<String>,
     /// Where the page leads back to: `https://`, or `http://` on the same machine.
     #[schema(max_length = 1024, example = "https://app.example.com/settings")]

@@ -30,7 +30,7 @@ use crate::time::Timestamp;
 #[serde(deny_unknown_fields)]
 pub(super) struct TokenCreate {
     /// Free text; the role if absent.
-    #[schema(min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     name: Option<String>,
     /// `operator`, `viewer` or `owner:NAME`.
     #[schema(pattern = "^(operator|viewer|owner:[!-~]([ -~]{0,126}[!-~])?)$", example = "viewer")]

@@ -64,8 +64,8 @@ impl Faults {
 
 /// What people call a key or a token.
 pub(super) fn title(text: &str) -> Result<String, &'static str> {
-    let fits = (1..=200).contains(&text.chars().count()) && !text.chars().any(char::is_control);
-    if fits { Ok(text.to_owned()) } else { Err("a name has 1 to 200 characters and none that controls a terminal") }
+    let fits = (1..=256).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if fits { Ok(text.to_owned()) } else { Err("a name has 1 to 256 characters and none that controls a terminal") }
 }
 
 /// The name of a plan that there is.
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn names_of_people_control_no_terminal() {
-        assert!(title("Ä \u{1f511}").is_ok() && title(&"ä".repeat(200)).is_ok());
-        assert!(title("").is_err() && title("a\u{1b}[31m").is_err() && title(&"a".repeat(201)).is_err());
+        assert!(title("Ä \u{1f511}").is_ok() && title(&"ä".repeat(256)).is_ok());
+        assert!(title("").is_err() && title("a\u{1b}[31m").is_err() && title(&"a".repeat(257)).is_err());
     }
 }

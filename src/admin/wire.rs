@@ -132,7 +132,7 @@ pub(super) struct Create {
     /// Free text, without characters that control a terminal.
     #[schema(
         min_length = 1,
-        max_length = 200,
+        max_length = 256,
         pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$",
         example = "Acme production"
     )]
@@ -172,7 +172,7 @@ pub(super) struct ScopeText(String);
 #[schema(as = KeyPatch)]
 pub(super) struct Patch {
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = String, required = false, min_length = 1, max_length = 200, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
+    #[schema(value_type = String, required = false, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001f\u007f-\u009f]*$")]
     pub(super) name: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128, pattern = r"^[!-~]([ -~]*[!-~])?$")]

@@ -190,7 +190,8 @@ impl Downlink<'_> {
     ) -> Result<bool, Landed> {
         let done = self.frame_available(last.framing, body, input, out)?;
         self.progress.answered.set(true);
-        self.count(done);
+        let head_at = self.account.head_at.unwrap_or_else(|| self.seat.now());
+        self.count(done, head_at);
         self.send(out.filled()).await?;
         let now = Some(self.seat.now());
         self.account.head_sent_at = now;
@@ -220,7 +221,7 @@ impl Downlink<'_> {
             out.clear();
             let held = input.len();
             let done = self.frame_available(last.framing, body, input, out)?;
-            self.count(done);
+            self.count(done, self.seat.now());
             self.send(out.filled()).await?;
             if done {
                 return Ok(());
@@ -235,7 +236,7 @@ impl Downlink<'_> {
     async fn send_plain(&mut self, body: &mut Body, input: &mut Buffer) -> Result<(), Landed> {
         let Ok(Piece::Data(count)) = body.piece(input.filled(), usize::MAX) else { return Ok(()) };
         self.account.bytes_out += count as u64;
-        self.count(body.is_done());
+        self.count(body.is_done(), self.seat.now());
         io::write_all(&mut self.client, &input.filled()[..count], self.seat, self.client_timeout)
             .await
             .map_err(|_| Landed::ClientGone)?;
@@ -244,9 +245,9 @@ impl Downlink<'_> {
     }
 
     /// Counts the request before the last of its bytes leave, and what has come of it before that from time to time.
-    fn count(&mut self, is_whole: bool) {
+    fn count(&mut self, is_whole: bool, now: Instant) {
         let Asked { thread, local, trail, .. } = self.asked;
-        let (subject, now) = (Subject { thread, local, trail }, self.seat.now());
+        let subject = Subject { thread, local, trail };
         let bytes = (self.progress.bytes_in.get(), self.account.bytes_out);
         let (tally, status) = (&mut self.account.tally, self.account.status);
         if is_whole {

@@ -76,7 +76,7 @@ test("a name that is too long is refused in words, beside the field, and nothing
     await page.getByText(/^A name has 1 to \d+ characters/).waitFor();
     assert.equal(await field.getAttribute("aria-invalid"), "true");
     assert.equal(await field.inputValue(), LONG + LONG);
-    await field.fill(LONG.slice(0, 200));
+    await field.fill(LONG);
     await page.keyboard.press("Enter");
     await page.getByLabel("Secret key").waitFor();
     await leave();
