@@ -1,16 +1,16 @@
 //! Usage that can be billed on, and quotas: against clients and upstreams that count for themselves, and `kill -9`.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::harness::{
-    ALICE, AdminClient, Broken, Client, Gateway, Random, Response, Settings, Step, Upstream, get, keyless, post, run,
-    wait_for, with_admin,
+    ALICE, AdminClient, BOB, Broken, Client, Gateway, Random, Response, Settings, Step, Upstream, get, keyless, post,
+    run, wait_for, with_admin,
 };
 
 /// What was counted under one route and class: requests, units, bytes in and out.
@@ -299,8 +299,8 @@ fn check(oracle: &Oracle, gateway: &Gateway) {
 
 #[test]
 fn a_long_answer_is_counted_as_it_goes() {
-    let go_on = std::sync::Arc::new(Mutex::new(()));
-    let held = std::sync::Arc::clone(&go_on);
+    let go_on = Arc::new(Mutex::new(()));
+    let held = Arc::clone(&go_on);
     let upstream = Upstream::start(move |connection| -> Step {
         connection.request()?;
         connection.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
@@ -324,4 +324,128 @@ fn a_long_answer_is_counted_as_it_goes() {
     drop(running);
     let bytes = reading.join().unwrap();
     assert_eq!(counted(&gateway, "all", "2xx"), [1, 1, 0, bytes]);
+}
+
+/// What was answered, as both ends have it: by route, and by class or code.
+#[derive(Default)]
+struct Log(Mutex<Counts>);
+
+impl Log {
+    fn add(&self, route: &str, class: &str, bytes_in: usize, bytes_out: usize) {
+        let mut counts = self.0.lock().unwrap();
+        let sum = counts.entry((route.to_owned(), class.to_owned())).or_default();
+        let billed = u64::from(class.ends_with("xx"));
+        let more = [1, billed, bytes_in as u64, bytes_out as u64];
+        *sum = std::array::from_fn(|n| sum[n] + more[n]);
+    }
+}
+
+/// An upstream that logs what it answers: bodies mirrored, `/status/404`, `/close` after which it closes, `/slow` without an end.
+fn logging(log: &Arc<Log>) -> Upstream {
+    let log = Arc::clone(log);
+    Upstream::start(move |connection| {
+        loop {
+            let request = connection.request()?;
+            let path = request.target().to_owned();
+            let route = path.split('/').nth(1).unwrap_or_default();
+            match route {
+                "status" => {
+                    let status = path.rsplit('/').next().unwrap_or_default();
+                    log.add(route, &format!("{}xx", &status[..1]), request.body.len(), 0);
+                    connection.write(format!("HTTP/1.1 {status} Said\r\nContent-Length: 0\r\n\r\n").as_bytes())?;
+                }
+                "slow" => {
+                    connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nbegun")?;
+                    return connection.wait_closed();
+                }
+                "close" => {
+                    log.add(route, "2xx", 0, 3);
+                    return connection.answer(&request, b"bye");
+                }
+                _ if request.body.is_empty() => {
+                    let sent = if request.method() == "HEAD" { 0 } else { path.len() };
+                    log.add(route, "2xx", 0, sent);
+                    connection.answer(&request, path.as_bytes())?;
+                }
+                _ => {
+                    log.add(route, "2xx", request.body.len(), request.body.len());
+                    connection.answer_chunked(&request.body)?;
+                }
+            }
+        }
+    })
+}
+
+/// One request of some kind; what the gateway answers itself goes into the client's log.
+fn one_of_many(gateway: &Gateway, client: &mut Client, own: &Log, random: &mut Random) {
+    let bob = format!("X-API-Key: {}", BOB.secret);
+    let (method, route, request) = match random.below(1000) {
+        0..450 => ("GET", "echo", get(&format!("/echo/{}", "x".repeat(random.below(50))), &[])),
+        450..550 => ("HEAD", "echo", keyless("HEAD", "/echo/head", &[&key_field()])),
+        550..650 => ("POST", "echo", post("/echo/post", &[], &"y".repeat(1 + random.below(3000)))),
+        650..700 => ("POST", "echo", chunked(1 + random.below(500))),
+        700..800 => ("GET", "status", get(["/status/404", "/status/503"][random.below(2)], &[])),
+        800..900 => ("GET", "echo", keyless("GET", "/echo/nobody", &[])),
+        900..970 => ("GET", "echo", keyless("GET", "/echo/bob", &[&bob])),
+        970..985 => ("GET", "gone", get("/gone", &[])),
+        985..995 => ("GET", "close", get("/close", &[])),
+        _ => {
+            let mut leaving = gateway.client();
+            leaving.send(get("/slow", &[])).read_head();
+            leaving.leave();
+            return own.add("slow", "client_gone", 0, 0);
+        }
+    };
+    let answer = client.send(request).try_response(method).expect("an answer");
+    if answer.value("content-type") == Some("application/problem+json") {
+        own.add(route, &answer.code(), 0, answer.body.len());
+    }
+}
+
+fn chunked(length: usize) -> String {
+    let fields = [&*key_field(), "Transfer-Encoding: chunked"];
+    format!("{}{length:x}\r\n{}\r\n0\r\n\r\n", keyless("POST", "/echo/chunked", &fields), "z".repeat(length))
+}
+
+#[test]
+fn usage_of_a_hundred_thousand_mixed_requests_is_what_both_ends_have_logged() {
+    const CLIENTS: usize = 8;
+    const EACH: usize = 12_500;
+    let (theirs, own) = (Arc::new(Log::default()), Log::default());
+    let upstream = logging(&theirs);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dead = nobody.local_addr().unwrap();
+    drop(nobody);
+    let route = |settings: Settings, name: &str| settings.route(name, &[&format!("path: /{name}")]);
+    let settings = ["echo", "status", "slow", "close"].into_iter().fold(Settings::before(&upstream), route);
+    let settings = settings
+        .upstream("gone", &[dead], &[])
+        .route("gone", &["path: /gone", "upstream: gone"])
+        .plan("few", &["quotas: {daily: {requests: 100, period: day}}"])
+        .key(BOB, &["plan: few"]);
+    let gateway = metered(settings.threads(2)).start();
+    let mut random = Random::of_this_run();
+    thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            let (gateway, own, mut random) = (&gateway, &own, random.fork());
+            scope.spawn(move || {
+                let mut client = gateway.client();
+                (0..EACH).for_each(|_| one_of_many(gateway, &mut client, own, &mut random));
+            });
+        }
+    });
+    let left = || own.0.lock().unwrap()[&("slow".to_owned(), "client_gone".to_owned())][0];
+    wait_for("the end of all that was left", || counted(&gateway, "slow", "client_gone")[0] == left());
+
+    let mut expected = theirs.0.lock().unwrap().clone();
+    expected.extend(own.0.into_inner().unwrap());
+    let mut found = counts(&gateway);
+    let slow = ("slow".to_owned(), "client_gone".to_owned());
+    // How much of an answer had come, and of a body when the upstream closed, is chance.
+    for counts in [&mut expected, &mut found] {
+        counts.get_mut(&slow).unwrap()[3] = 0;
+        counts.iter_mut().filter(|((_, class), _)| class == "upstream_failed").for_each(|(_, counts)| counts[2] = 0);
+    }
+    assert_eq!(found, expected);
+    assert_eq!(found.values().map(|counts| counts[0]).sum::<u64>(), (CLIENTS * EACH) as u64);
 }
