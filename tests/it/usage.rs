@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::{Value, json};
 
 use crate::harness::{
@@ -233,6 +234,30 @@ fn a_quota_needs_a_place_to_be_kept() {
     let yaml = settings.yaml();
     gateway.reload_text(&yaml).expect_refused();
     assert!(gateway.logs().contains("what keys have used of them is kept nowhere"));
+}
+
+/// From now on no file of the gateway may grow, as on a full disk.
+fn fill_disk(gateway: &mut Gateway) {
+    let pid = Pid::from_raw(i32::try_from(gateway.process().id()).unwrap());
+    let maximum = prlimit(pid, Resource::Fsize, Rlimit { current: Some(0), maximum: None }).unwrap().maximum;
+    assert_eq!(maximum, None, "the limit can be raised again");
+}
+
+#[test]
+fn what_cannot_be_sealed_on_a_full_disk_is_sealed_at_the_next_start() {
+    let upstream = obliging();
+    let quota = "quotas: {daily: {requests: 12, period: day}}";
+    let mut gateway = metered(Settings::before(&upstream).plan_for_alice(&[quota])).start();
+    (0..5).for_each(|_| drop(gateway.get("/").expect(200)));
+    fill_disk(&mut gateway);
+    (0..5).for_each(|_| drop(gateway.get("/").expect(200)));
+    assert_eq!(counted(&gateway, "all", "2xx")[0], 10, "counting goes on");
+    assert_eq!(gateway.stop(), Some(0));
+    assert!(gateway.logs().contains("it stays in the ledger for the next start"), "{}", gateway.logs());
+    gateway.start_again();
+    assert_eq!(counted(&gateway, "all", "2xx")[0], 10);
+    (0..2).for_each(|_| drop(gateway.get("/").expect(200)));
+    gateway.get("/").expect_problem(429, "quota_exceeded");
 }
 
 /// What a client saw of its requests: how many it sent, and of how many it got the whole answer.
