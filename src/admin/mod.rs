@@ -215,7 +215,7 @@ impl Default for Limits {
             request_time: Duration::from_secs(10),
             running: 64,
             queue_time: Duration::from_secs(2),
-            failed_logins_per_minute: NonZeroU32::new(20).expect("20 is not 0"),
+            failed_logins_per_minute: NonZeroU32::new(60).expect("60 is not 0"),
             changes_per_minute: NonZeroU32::new(120).expect("120 is not 0"),
             keys_per_owner: 1000,
         }

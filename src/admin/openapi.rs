@@ -122,7 +122,7 @@ fn add_refusals(path: &str, operation: &mut Operation) {
     if path.contains("{id}") {
         codes.extend([409, 412]);
     }
-    if path == "/v1/reload" {
+    if matches!(path, "/v1/reload" | "/v1/usage" | "/v1/usage/proof") {
         codes.insert(422);
     }
     if path == roles::SESSION {

@@ -19,7 +19,7 @@ use super::auth::Caller;
 use super::body;
 use super::door::blocking;
 use super::keys::{document, limit};
-use super::problem::{Code, Problem};
+use super::problem::{Code, FieldError, Problem};
 use super::values::{self, Faults, shown};
 use crate::key::Name;
 use crate::meter::ledger::Band;
@@ -158,10 +158,14 @@ fn query(asked: &Asked, caller: &Caller) -> Result<UsageQuery, Problem> {
     })();
     let mut query = faults.finish(read)?;
     if query.from >= query.to {
-        return Err(Problem::new(Code::Malformed, "`from` is before `to`"));
+        return Err(Problem::invalid(vec![FieldError::new("from", "value", "it is before `to`")]));
     }
     if steps(&query) > MOST_STEPS {
-        return Err(Problem::new(Code::Malformed, "that is too long a time for so fine a `by`"));
+        return Err(Problem::invalid(vec![FieldError::new(
+            "by",
+            "value",
+            "that is too long a time for steps so fine",
+        )]));
     }
     match (caller.owner(), &query.owner) {
         (Some(own), Some(other)) if own != other => return Err(Problem::not_found()),

@@ -15,7 +15,7 @@ use super::auth::Caller;
 use super::body;
 use super::door::blocking;
 use super::keys::document;
-use super::problem::{Code, Problem};
+use super::problem::{Code, FieldError, Problem};
 use super::values::{self, Faults, shown};
 use crate::store::{DayProof, Sealed, SinkProof};
 use crate::time::Timestamp;
@@ -102,7 +102,7 @@ pub(super) async fn proof(State(api): State<Arc<Api>>, caller: Caller, uri: Uri)
     });
     let (from, to) = faults.finish(time)?;
     if from > to || to.as_unix_ms().saturating_sub(from.as_unix_ms()) > LONGEST_MS {
-        return Err(Problem::new(Code::Malformed, "`from` is before `to`, and not more than 400 days"));
+        return Err(Problem::invalid(vec![FieldError::new("from", "value", "it is before `to`, by 400 days at most")]));
     }
     let days = blocking(api, caller, move |api, _| match &api.parts.usage_proof {
         Some(proof) => Ok(proof(from, to)?),
