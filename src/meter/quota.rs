@@ -97,6 +97,9 @@ impl Quotas {
                 }
             }
         }
+        // The ledger charges both periods, and so does a restart: a plan with a quota of the other one finds what was used.
+        let others = Period::ALL.into_iter().filter(|period| quotas.iter().all(|quota| quota.period != *period));
+        others.for_each(|period| used.add(period, cost, now));
         Ok(nearest.expect("there is a quota"))
     }
 
@@ -282,6 +285,16 @@ mod tests {
             quotas.standings(&key(), &of, Extra::default(), at(0)).map(|standing| standing.used).collect();
         assert_eq!(used, [3, 3]);
         assert_eq!(quotas.probe(&key(), &of, Extra::default(), 1, at(0)), Err(refused));
+    }
+
+    #[test]
+    fn who_moves_to_a_quota_of_the_other_period_has_used_there_what_was_charged_before() {
+        let quotas = Quotas::default();
+        assert!(take(&quotas, &[quota(Period::Day, 10)], 4, at(0)).is_ok());
+        let monthly = [quota(Period::Month, 5)];
+        let refused = take(&quotas, &monthly, 2, at(0)).unwrap_err();
+        assert_eq!(refused, QuotaStanding { index: 0, allowed: 5, used: 4 });
+        assert!(take(&quotas, &monthly, 1, at(0)).is_ok());
     }
 
     #[test]
