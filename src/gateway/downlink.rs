@@ -7,9 +7,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task;
 
 use super::io::{self, Stopped};
 use super::metering::{Subject, Tally};
+use super::pipe::{self, Pipe};
 use super::reply::{self, Asked, Final, Outgoing, Reply};
 use super::trailers;
 use super::uplink::{MAX_CHUNK_DATA, Progress, append_chunk};
@@ -208,6 +210,12 @@ impl Downlink<'_> {
     ) -> Result<(), Landed> {
         let is_plain = matches!(body, Body::Known(_)) && last.framing == Outgoing::Plain;
         loop {
+            if is_plain
+                && input.is_empty()
+                && let Some(pipe) = Pipe::for_rest_of(body)
+            {
+                return self.pass_on(body, pipe).await;
+            }
             if input.is_empty() && !body.is_done() {
                 self.read_body(body, input).await?;
             }
@@ -241,6 +249,30 @@ impl Downlink<'_> {
             .await
             .map_err(|_| Landed::ClientGone)?;
         input.consume(count);
+        Ok(())
+    }
+
+    /// Passes bytes of known number on without reading them.
+    ///
+    /// After the last of them nothing may be waited for: what the client sends then is its next request.
+    async fn pass_on(&mut self, body: &mut Body, mut pipe: Pipe) -> Result<(), Landed> {
+        while let Body::Known(left) = *body {
+            let deadline = self.seat.deadline(self.upstream_timeout);
+            let count = match pipe.fill(self.upstream.as_ref(), left, self.seat, deadline).await {
+                Ok(0) | Err(Stopped::Broken) => return Err(Landed::Failed(Failure::Reset)),
+                Err(Stopped::Elapsed) => return Err(Landed::Failed(Failure::Timeout)),
+                Ok(count) => count as u64,
+            };
+            *body = Body::Known(left - count);
+            self.account.bytes_out += count;
+            self.count(body.is_done(), self.seat.now());
+            pipe.drain(self.client.as_ref(), self.seat, self.client_timeout).await.map_err(|_| Landed::ClientGone)?;
+            if body.is_done() {
+                break;
+            }
+            task::yield_now().await;
+        }
+        pipe::look_for_more(self.upstream.as_ref());
         Ok(())
     }
 

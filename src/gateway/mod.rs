@@ -22,6 +22,7 @@ mod listener;
 mod local;
 mod metering;
 mod options;
+mod pipe;
 mod reply;
 mod request;
 mod roles;

@@ -7,9 +7,11 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::task;
 
 use super::client;
 use super::io::{self, Stopped};
+use super::pipe::Pipe;
 use super::trailers;
 use super::wheel::Seat;
 use crate::http1::{Body, Buffer, MAX_CHUNK_HEAD, Piece, write_chunk_head};
@@ -125,6 +127,11 @@ impl Uplink<'_> {
         let mut framed = None;
         loop {
             let ready = self.input.as_ref().map_or(&b""[..], Buffer::filled);
+            if ready.is_empty()
+                && let Some(pipe) = Pipe::for_rest_of(self.body)
+            {
+                return self.pass_on(pipe).await;
+            }
             let mut body = *self.body;
             match body.piece(ready, MAX_CHUNK_DATA).map_err(|_| Fault::Denied(Denial::BadBody))? {
                 Piece::Skip(count) => self.advance(body, count),
@@ -137,6 +144,29 @@ impl Uplink<'_> {
                 Piece::More => self.read_more().await?,
             }
         }
+    }
+
+    /// Passes bytes of known number on without reading them.
+    async fn pass_on(&mut self, mut pipe: Pipe) -> Result<(), Fault> {
+        *self.input = None;
+        self.progress.body_started.set(true);
+        while let Body::Known(left) = *self.body {
+            let deadline = self.seat.deadline(self.client_timeout);
+            let count = match pipe.fill(self.client.as_ref(), left, self.seat, deadline).await {
+                Ok(0) | Err(Stopped::Broken) => return Err(Fault::ClientGone),
+                Err(Stopped::Elapsed) => return Err(Fault::Denied(Denial::BodyTimeout)),
+                Ok(count) => count,
+            };
+            // What is in the pipe is not in the connection any more, whatever becomes of it.
+            *self.body = Body::Known(left - count as u64);
+            self.over_limit(count)?;
+            pipe.drain(self.upstream.as_ref(), self.seat, self.upstream_timeout).await.map_err(upstream_fault)?;
+            if self.body.is_done() {
+                break;
+            }
+            task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Sends data in the framing that it came in; chunks are put together anew.

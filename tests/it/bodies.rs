@@ -30,7 +30,7 @@ fn bodies_of_every_size_pass_both_ways_with_a_length() {
     let upstream = Upstream::mirror();
     let gateway = Settings::before(&upstream).start();
     let mut client = gateway.client();
-    for length in [0, 1, 2, 1000, 65_535, 65_536, 1 << 20] {
+    for length in [0, 1, 2, 1000, 65_535, 65_536, 200_000, 1 << 20] {
         let body = pattern(length);
         let head = get("/", &[&format!("Content-Length: {length}")]).replace("GET", "POST");
         let answer = client.ask([head.as_bytes(), &body].concat()).expect(200);
@@ -269,6 +269,62 @@ fn a_large_body_does_not_cost_a_denied_client_its_answer() {
 }
 
 #[test]
+fn what_follows_a_large_body_at_once_is_the_next_request() {
+    let upstream = Upstream::mirror();
+    let gateway = Settings::before(&upstream).start();
+    let mut client = gateway.client();
+    let body = pattern(LARGE);
+    let head = get("/", &[&format!("Content-Length: {LARGE}")]).replace("GET", "POST");
+    let next = post("/", &[], "next");
+    for _ in 0..3 {
+        client.send([head.as_bytes(), &body, next.as_bytes()].concat());
+        assert!(client.read_response().expect(200).body == body);
+        assert_eq!(client.read_response().expect(200).text(), "next");
+    }
+    assert_eq!(upstream.connections(), 1, "a connection that a large body went over is used again");
+}
+
+#[test]
+fn a_client_that_leaves_a_large_answer_leaves_none_of_it_to_others() {
+    let upstream = Upstream::start(|connection| {
+        connection.request()?;
+        connection.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes())?;
+        connection.write(&pattern(LARGE))
+    });
+    let gateway = Settings::before(&upstream).start();
+    for _ in 0..20 {
+        let mut leaving = gateway.client();
+        leaving.send(get("/", &[])).read_head();
+        leaving.reset();
+        assert!(gateway.get("/").expect(200).body == pattern(LARGE));
+    }
+}
+
+#[test]
+fn a_large_answer_that_breaks_off_or_stalls_is_cut() {
+    let begun = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{}", 2 * LARGE, "a".repeat(1 << 20));
+    for upstream in [Upstream::closing(begun.as_str()), Upstream::hanging(begun.as_str())] {
+        let settings = Settings::before(&upstream);
+        let gateway = settings.upstream("backend", &[upstream.address()], &["idle_timeout: 300ms"]).start();
+        let answer = gateway.client().send(get("/", &[])).try_response("GET");
+        assert_eq!(answer.err(), Some(Broken::Cut));
+        wait_for("the upstream's connection to be ended", || upstream.open_connections() == 0);
+    }
+}
+
+#[test]
+fn large_bodies_pass_when_nothing_more_can_be_opened() {
+    let upstream = Upstream::mirror();
+    let mut gateway = Settings::before(&upstream).start();
+    let mut client = gateway.client();
+    client.ask(get("/", &[])).expect(200);
+    gateway.process().limit_files(0);
+    let body = pattern(LARGE);
+    let head = get("/", &[&format!("Content-Length: {LARGE}")]).replace("GET", "POST");
+    assert!(client.ask([head.as_bytes(), &body].concat()).expect(200).body == body);
+}
+
+#[test]
 fn pipelined_requests_are_answered_in_order() {
     let upstream = Upstream::mirror();
     let gateway = Settings::before(&upstream).start();
@@ -459,6 +515,8 @@ fn download(upstream: &Upstream) {
 }
 
 const GIGABYTE: u64 = 1 << 30;
+/// More than is copied through the gateway's memory, and more than sockets and pipes hold.
+const LARGE: u64 = (8 << 20) + 1;
 
 /// Far below any body here and far above what an unoptimised gateway needs.
 const BOUND: u64 = 96 << 20;
