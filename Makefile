@@ -1,9 +1,9 @@
 # Two commands do everything: `make run` (the quick start) and `make test` (what CI runs).
 
 CARGO ?= cargo
-APT_PACKAGES = nginx-light prometheus curl wrk strace
+APT_PACKAGES = nginx-light prometheus curl wrk strace faketime
 # Programs that tests use, each from one of the packages above.
-TEST_PROGRAMS = nginx promtool curl wrk strace
+TEST_PROGRAMS = nginx promtool curl wrk strace faketime
 
 .PHONY: run test fmt lint unit docs deps admin-fuzz-test console-test console-screenshots console-tools fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage soak clean
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -12,7 +12,9 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, prlimit};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Client, Process, Response, Settings, Upstream, command, keyless, run, wait_for, wait_until};
+use crate::harness::{
+    Client, Process, Response, Settings, SmallDisk, Upstream, command, keyless, run, wait_for, wait_until,
+};
 
 /// A folder with a configuration and, next to it, what a gateway keeps.
 struct Place {
@@ -281,39 +283,14 @@ fn a_store_that_cannot_grow_refuses_changes_and_recovers_without_a_restart() {
     );
 }
 
-/// A file system in memory; unmounted when dropped. None where we may not mount.
-struct SmallDisk(PathBuf);
-
-impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        fs::create_dir(at).unwrap();
-        let at = at.to_owned();
-        Self::run(Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(&at)).then_some(Self(at))
-    }
-
-    fn grow(&self) {
-        assert!(Self::run(Command::new("mount").args(["-o", "remount,size=16m"]).arg(&self.0)));
-    }
-
-    fn run(command: &mut Command) -> bool {
-        command.output().is_ok_and(|output| output.status.success())
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        Self::run(Command::new("umount").arg("--lazy").arg(&self.0));
-    }
-}
-
 #[test]
 fn a_full_disk_refuses_changes_and_what_is_in_force_stays() {
     let place = Place::new();
-    let Some(disk) = SmallDisk::mount(&place.path("data")) else {
+    let Some(disk) = SmallDisk::mount(&place.path("data"), 1) else {
         println!("no file system may be mounted here; the test with a limit on files stands in for this one");
         return;
     };
-    check_full_disk(&place, |_| {}, |_| disk.grow());
+    check_full_disk(&place, |_| {}, |_| disk.grow(16));
 }
 
 /// How a gateway ends after a fault.

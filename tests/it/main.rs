@@ -35,3 +35,4 @@ mod stopping;
 mod tidy;
 mod upstreams;
 mod usage;
+mod usage_sinks;

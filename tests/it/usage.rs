@@ -15,10 +15,10 @@ use crate::harness::{
 };
 
 /// What was counted under one route and class: requests, units, bytes in and out.
-type Counts = BTreeMap<(String, String), [u64; 4]>;
+pub(crate) type Counts = BTreeMap<(String, String), [u64; 4]>;
 
 /// Everything that was counted, by route and by class, or the code of a denial.
-fn counts(gateway: &Gateway) -> Counts {
+pub(crate) fn counts(gateway: &Gateway) -> Counts {
     let usage = AdminClient::connect(gateway).get("/v1/usage?group=route,class&limit=1000").expect(200).body;
     assert!(usage["next"].is_null());
     let rows: Vec<(_, [u64; 4])> = usage["rows"].as_array().unwrap().iter().map(row).collect();
@@ -43,16 +43,16 @@ fn amounts(row: &Value) -> [u64; 4] {
     ["requests", "units", "bytes_in", "bytes_out"].map(|name| row[name].as_u64().unwrap())
 }
 
-fn counted(gateway: &Gateway, route: &str, class: &str) -> [u64; 4] {
+pub(crate) fn counted(gateway: &Gateway, route: &str, class: &str) -> [u64; 4] {
     counts(gateway).get(&(route.to_owned(), class.to_owned())).copied().unwrap_or_default()
 }
 
-fn metered(settings: Settings) -> Settings {
+pub(crate) fn metered(settings: Settings) -> Settings {
     with_admin(settings.top("flood_guard: off\nlogs: {requests: off}"))
 }
 
 /// Answers as the path says: `/status/404`, `/units/7`, else 200 with five bytes.
-fn obliging() -> Upstream {
+pub(crate) fn obliging() -> Upstream {
     Upstream::start(|connection| {
         loop {
             let request = connection.request()?;
@@ -174,7 +174,7 @@ fn admin_address(gateway: &Gateway) -> std::net::SocketAddr {
     gateway.logs().lines().find_map(listening).unwrap()
 }
 
-fn keygate_usage(gateway: &Gateway, arguments: &[&str]) -> String {
+pub(crate) fn keygate_usage(gateway: &Gateway, arguments: &[&str]) -> String {
     let url = format!("http://{}", admin_address(gateway));
     let token = gateway.folder().join("data/admin.token");
     let connection = ["--admin", &url, "--token-file", token.to_str().unwrap()];

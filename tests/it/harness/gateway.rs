@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 
 use super::client::{Client, Response};
 use super::metrics::Metrics;
-use super::process::Process;
+use super::process::{Process, command};
 use super::requests::get;
 use super::settings::Settings;
 use super::wait::{wait_for, wait_until};
@@ -75,6 +76,14 @@ impl Gateway {
         Self::ready(process, config, folder)
     }
 
+    /// The same by a command of the test's own, made for the folder it is to live in. It is given the arguments that serve.
+    #[track_caller]
+    pub(crate) fn start_by(settings: &Settings, command: impl FnOnce(&Path) -> Command) -> Self {
+        let (folder, config) = folder_with(settings);
+        let process = Process::spawn(command(folder.path()).args(serve(&config)));
+        Self::ready(process, config, folder)
+    }
+
     /// Ends it with SIGKILL, and waits until it is gone.
     pub(crate) fn kill(&mut self) {
         self.signal(Signal::KILL);
@@ -84,7 +93,13 @@ impl Gateway {
     /// Starts it again after its end, with the same folder and on other ports.
     #[track_caller]
     pub(crate) fn start_again(&mut self) {
-        self.process = Process::start(&serve(&self.config));
+        self.start_again_by(command::<&str>(&[]));
+    }
+
+    /// The same by a command of the test's own.
+    #[track_caller]
+    pub(crate) fn start_again_by(&mut self, mut command: Command) {
+        self.process = Process::spawn(command.args(serve(&self.config)));
         (self.address, self.operations) = Self::bound(&mut self.process);
     }
 
