@@ -19,8 +19,6 @@ use super::trouble::Trouble;
 use crate::gateway::Crossing;
 use crate::meter::ledger::{Book, Cell, Figures, Keeper, LedgerError, Minute, Options, Replay};
 use crate::meter::{Event, Quotas};
-use crate::policy::Period;
-
 use crate::store::{DayProof, Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
 use crate::telemetry::{UsageFigures, log};
 use crate::time::{self, Instant, Timestamp};
@@ -92,10 +90,9 @@ fn seal_former(store: &UsageStore, left: Replay) -> anyhow::Result<()> {
 }
 
 fn restore(store: &UsageStore, quotas: &Quotas, now: Timestamp) -> Result<(), StoreError> {
-    store.snapshot()?.quotas(now, &mut |charged| {
-        quotas.restore(&charged.key, Period::Day, charged.today, now);
-        quotas.restore(&charged.key, Period::Month, charged.this_month, now);
-    })
+    store
+        .snapshot()?
+        .quotas(now, &mut |charged| quotas.restore(&charged.key, charged.period, charged.used, charged.start))
 }
 
 impl Metering {

@@ -158,7 +158,8 @@ pub(super) fn route(connection: &Connection, number: u32) -> Result<Option<Name>
     name(row, 0, "routes", number)
 }
 
-fn name<T: FromStr<Err: Display>>(
+/// A name out of a column that is empty if there is none.
+pub(super) fn name<T: FromStr<Err: Display>>(
     row: &Row<'_>,
     column: usize,
     table: &'static str,

@@ -3,13 +3,14 @@
 use rusqlite::{Connection, params};
 
 use super::UsageStore;
-use super::calendar::{DAY, floor, minute, month};
-use super::names::account;
+use super::calendar::{DAY, floor, minute, month, time};
+use super::names::name;
 use super::query::{UsageQuery, UsageReport};
 use super::report::report;
 use super::verify::{DayProof, verify};
 use crate::key::KeyId;
 use crate::meter::ledger::Cell;
+use crate::policy::Period;
 use crate::store::StoreError;
 use crate::time::Timestamp;
 
@@ -26,10 +27,12 @@ pub struct Snapshot<'s> {
 pub struct QuotaUse {
     /// The key.
     pub key: KeyId,
-    /// This day, of UTC.
-    pub today: u64,
-    /// This month, the day included.
-    pub this_month: u64,
+    /// Of what.
+    pub period: Period,
+    /// When the day or month began, in UTC.
+    pub start: Timestamp,
+    /// How much.
+    pub used: u64,
 }
 
 impl<'s> Snapshot<'s> {
@@ -49,24 +52,28 @@ impl<'s> Snapshot<'s> {
         report(self.connection(), query, unsealed)
     }
 
-    /// Tells what was charged in the day and the month of `now`, in no particular order.
+    /// Tells what was charged in the day and the month of `now`, and in the next ones: a clock that has been ahead and was set back
+    /// gives nobody a day twice. In no particular order.
     ///
     /// A key that changed its owner or plan comes once for each: the uses add up.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn quotas(&self, now: Timestamp, each: &mut dyn FnMut(QuotaUse)) -> Result<(), StoreError> {
-        let (now, connection) = (minute(now), self.connection());
-        let sql = "SELECT account, used, coalesce(
-                (SELECT used FROM quotas AS today WHERE period = 'day' AND start = ?1 AND account = quotas.account), 0)
-            FROM quotas WHERE period = 'month' AND start = ?2";
-        let mut charged = connection.prepare_cached(sql)?;
-        let mut rows = charged.query(params![floor(now, DAY), month(now)])?;
-        while let Some(row) = rows.next()? {
-            let used = |column| Ok::<u64, StoreError>(row.get::<_, i64>(column)?.cast_unsigned());
-            let (key, ..) = account(connection, row.get(0)?)?;
-            if let Some(key) = key {
-                each(QuotaUse { key, this_month: used(1)?, today: used(2)? });
+        let now = minute(now);
+        let (today, this_month) = (floor(now, DAY), month(now));
+        let starts = [(Period::Day, [today, today + DAY]), (Period::Month, [this_month, month(this_month + 32 * DAY)])];
+        let sql = "SELECT start, account, used, key FROM quotas LEFT JOIN accounts ON number = account
+            WHERE period = ? AND start IN (?, ?)";
+        let mut charged = self.connection().prepare_cached(sql)?;
+        for (period, [start, next]) in starts {
+            let mut rows = charged.query(params![period.label(), start, next])?;
+            while let Some(row) = rows.next()? {
+                let key: Option<KeyId> = name(row, 3, "accounts", row.get(1)?)?;
+                let (start, used) = (time(row.get(0)?), row.get::<_, i64>(2)?.cast_unsigned());
+                if let Some(key) = key {
+                    each(QuotaUse { key, period, start, used });
+                }
             }
         }
         Ok(())

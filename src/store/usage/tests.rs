@@ -10,8 +10,9 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::*;
+use crate::key::KeyId;
 use crate::meter::ledger::{Amount, Band, Class, Epoch};
-use crate::policy::Denial;
+use crate::policy::{Denial, Period};
 
 /// 2026-11-24T06:00Z.
 const MINUTE: u32 = 29_925_000;
@@ -136,11 +137,21 @@ fn quotas_are_charged_by_day_and_month_and_make_no_buckets() {
     let cells = [admitted(yesterday), admitted(MINUTE), Cell { token: 8, ..admitted(MINUTE) }, nobody];
     assert_eq!(sealed(&store, &cells, MINUTE), Sealed::default());
     assert_eq!(sealed(&store, &cells, MINUTE), Sealed::default());
-    let key = "key_a".parse().unwrap();
-    assert_eq!(quotas(&store, MINUTE), [QuotaUse { key, today: 10, this_month: 15 }]);
+    let key: KeyId = "key_a".parse().unwrap();
+    let charged = |period: Period, minute, used| QuotaUse {
+        key: key.clone(),
+        period,
+        start: period.start(calendar::time(minute)),
+        used,
+    };
+    let (today, month) = (charged(Period::Day, MINUTE, 10), charged(Period::Month, MINUTE, 15));
+    assert_eq!(quotas(&store, MINUTE), [today.clone(), month.clone()]);
+    assert_eq!(quotas(&store, yesterday), [charged(Period::Day, yesterday, 5), today, month.clone()]);
+    assert_eq!(quotas(&store, MINUTE - 31 * 24 * 60), [month]);
     assert_eq!(quotas(&store, MINUTE + 31 * 24 * 60), []);
     sealed(&store, &[Cell { plan: None, ..admitted(MINUTE + 1) }], MINUTE + 1);
-    assert_eq!(quotas(&store, MINUTE).iter().map(|charged| charged.today).sum::<u64>(), 15);
+    let of_day = |charged: &QuotaUse| (charged.period == Period::Day).then_some(charged.used);
+    assert_eq!(quotas(&store, MINUTE).iter().filter_map(of_day).sum::<u64>(), 15);
 }
 
 #[test]

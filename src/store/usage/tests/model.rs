@@ -249,15 +249,22 @@ impl World {
     fn check_quotas(&self) -> Result<(), TestCaseError> {
         let charged = self.all.iter().filter(|cell| cell.class == Class::Admitted && cell.key.is_some());
         let (mut expected, mut found) = (BTreeMap::new(), BTreeMap::new());
-        for cell in charged.filter(|cell| month(cell.minute.as_unix()) == month(self.now)) {
-            let is_today = floor(cell.minute.as_unix(), DAY) == floor(self.now, DAY);
-            let sums: &mut (u64, u64) = expected.entry(cell.key.clone().unwrap()).or_default();
-            sums.0 += if is_today { cell.amount.units } else { 0 };
-            sums.1 += cell.amount.units;
+        let (today, this_month) = (floor(self.now, DAY), month(self.now));
+        for cell in charged {
+            let minute = cell.minute.as_unix();
+            let (day, month_of) = (floor(minute, DAY), month(minute));
+            let charges = [
+                (Period::Day, day, [today, today + DAY].contains(&day)),
+                (Period::Month, month_of, [this_month, month(this_month + 32 * DAY)].contains(&month_of)),
+            ];
+            for (period, start, _) in charges.into_iter().filter(|(_, _, is_told)| *is_told) {
+                let sum: &mut u64 = expected.entry((cell.key.clone().unwrap(), period, time(start))).or_default();
+                *sum += cell.amount.units;
+            }
         }
         for charged in quotas(self.store(), self.now) {
-            let sums: &mut (u64, u64) = found.entry(charged.key).or_default();
-            *sums = (sums.0 + charged.today, sums.1 + charged.this_month);
+            let sum: &mut u64 = found.entry((charged.key, charged.period, charged.start)).or_default();
+            *sum += charged.used;
         }
         prop_assert_eq!(found, expected);
         Ok(())
