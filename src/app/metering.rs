@@ -134,6 +134,7 @@ impl Works {
         UsageFigures {
             lag: figures.lag,
             in_memory: figures.in_memory as u64,
+            given_up: figures.given_up,
             lost_requests: figures.lost_requests,
             seal_age: time::now().since(sealed),
         }
@@ -180,22 +181,25 @@ impl Works {
     }
 
     fn keep_ledger(&self) {
-        let mut trouble = Trouble::default();
+        let mut upkeep = Upkeep::default();
         while !self.is_stopped_within(self.settings.sync_interval) {
-            self.keep_once(&mut trouble);
+            self.keep_once(&mut upkeep);
         }
-        self.keep_once(&mut trouble);
+        self.keep_once(&mut upkeep);
     }
 
-    fn keep_once(&self, trouble: &mut Trouble) {
+    fn keep_once(&self, upkeep: &mut Upkeep) {
         let now = time::now();
         let (outcome, figures) = {
             let mut keeper = self.keeper();
-            let outcome = keeper.prepare().and_then(|()| keeper.sync(now));
+            let prepared = keeper.prepare();
+            let outcome = if upkeep.rests(now) { prepared } else { prepared.and(keeper.sync(now)) };
             (outcome, keeper.figures(time::now()))
         };
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
-        trouble.note("usage cannot be made durable; it is counted all the same", &outcome);
+        if !upkeep.rests(now) {
+            upkeep.note(&outcome, &figures, now, self.settings.sync_interval);
+        }
     }
 
     fn seal_on(&self) {
@@ -217,7 +221,9 @@ impl Works {
             }
         }
         let now = Minute::of(time::wall(time::now())).as_unix();
-        trouble.note("usage cannot be sealed; it stays in the ledger for the next start", &self.seal(now));
+        let outcome = self.seal(now);
+        // Told again if it was told before: from here on it is a matter of the next start.
+        Trouble::default().note("usage cannot be sealed; it stays in the ledger for the next start", &outcome);
     }
 
     /// Seals everything up to this minute.
@@ -289,6 +295,36 @@ enum SealError {
     Store(#[from] StoreError),
 }
 
+/// How keeping the ledger durable goes.
+#[derive(Default)]
+struct Upkeep {
+    trouble: Trouble,
+    /// Files that were given up so far.
+    given_up: u64,
+    /// A disk that fails is left alone for a while, so that attempts do not fill it.
+    rest: Duration,
+    rest_until: Instant,
+}
+
+impl Upkeep {
+    fn rests(&self, now: Instant) -> bool {
+        now < self.rest_until
+    }
+
+    fn note(&mut self, outcome: &Result<(), LedgerError>, figures: &Figures, now: Instant, interval: Duration) {
+        self.trouble.note("usage cannot be made durable; it is counted all the same", outcome);
+        if figures.given_up > self.given_up {
+            let files = figures.given_up - self.given_up;
+            log::error("a file of the ledger cannot be made durable and is given up", &[("files", &files)]);
+            self.given_up = figures.given_up;
+            self.rest = (2 * self.rest.max(interval)).min(REST_MAX);
+            self.rest_until = now.after(self.rest);
+        } else {
+            self.rest = Duration::ZERO;
+        }
+    }
+}
+
 /// Notices when the wall clock is set.
 struct Clock {
     offset_ms: i64,
@@ -334,5 +370,7 @@ const LEDGER: &str = "ledger";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const GRACE_S: i64 = 2;
 const FOLD_EVERY: Duration = Duration::from_secs(60);
+/// The longest that a disk that fails is left alone.
+const REST_MAX: Duration = Duration::from_secs(10);
 const STEP_MS: u64 = 60_000;
 const DOUBTFUL_KEPT: usize = 256;

@@ -190,6 +190,7 @@ impl State {
             "usage": live.usage.map(|usage| json!({
                 "durability_lag_seconds": usage.lag.as_secs_f64(),
                 "in_memory_segments": usage.in_memory,
+                "given_up_files": usage.given_up,
                 "lost_requests": usage.lost_requests,
                 "seal_age_seconds": usage.seal_age.as_secs(),
                 "sinks": live.sinks.iter().map(SinkFigures::document).collect::<Vec<_>>(),

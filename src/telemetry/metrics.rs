@@ -119,6 +119,7 @@ impl Metrics {
         let lag_ms = u64::try_from(usage.lag.as_millis()).unwrap_or(u64::MAX);
         control.usage_lag_ms.store(lag_ms, Ordering::Relaxed);
         control.usage_in_memory.store(usage.in_memory, Ordering::Relaxed);
+        control.usage_given_up.store(usage.given_up, Ordering::Relaxed);
         control.usage_lost.store(usage.lost_requests, Ordering::Relaxed);
         control.usage_seal_age_s.store(usage.seal_age.as_secs(), Ordering::Relaxed);
     }
@@ -173,6 +174,7 @@ pub(super) struct Control {
     pub(super) keys: [AtomicU64; 3],
     pub(super) usage_lag_ms: AtomicU64,
     pub(super) usage_in_memory: AtomicU64,
+    pub(super) usage_given_up: AtomicU64,
     pub(super) usage_lost: AtomicU64,
     pub(super) usage_seal_age_s: AtomicU64,
     pub(super) sinks: Mutex<Option<Arc<[SinkFigures]>>>,
@@ -319,12 +321,10 @@ pub(super) static USAGE_IN_MEMORY: Family = Family::new(
     &[],
     "Parts of the usage ledger that are in memory alone, because no file can be made; 0 if all is well.",
 );
-pub(super) static USAGE_LOST: Family = Family::new(
-    COUNTER,
-    "keygate_usage_lost_requests_total",
-    &[],
-    "Requests whose usage was counted nowhere, because there was neither a file nor memory.",
-);
+pub(super) static USAGE_GIVEN_UP: Family =
+    Family::new(COUNTER, "keygate_usage_given_up_files_total", &[], "Files of the ledger that the disk did not take.");
+pub(super) static USAGE_LOST: Family =
+    Family::new(COUNTER, "keygate_usage_lost_requests_total", &[], "Requests counted in neither a file nor memory.");
 pub(super) static USAGE_SEAL_AGE: Family = Family::new(
     GAUGE,
     "keygate_usage_seal_age_seconds",

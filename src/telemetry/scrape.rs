@@ -173,7 +173,7 @@ fn access_log(series: &Series, threads: &Threads) -> [MetricFamily; 2] {
     ]
 }
 
-fn usage(series: &Series, threads: &Threads) -> [MetricFamily; 5] {
+fn usage(series: &Series, threads: &Threads) -> [MetricFamily; 6] {
     let mut units: BTreeMap<Box<str>, u64> = BTreeMap::new();
     for (_, thread) in threads {
         for (plan, word) in thread.plans().iter() {
@@ -185,6 +185,7 @@ fn usage(series: &Series, threads: &Threads) -> [MetricFamily; 5] {
         declared::USAGE_UNITS.of(units.iter().map(|(plan, n)| counter(&declared::USAGE_UNITS, &[plan], *n)).collect()),
         declared::USAGE_LAG.value(control.usage_lag_ms.load(Ordering::Relaxed) as f64 / 1e3),
         declared::USAGE_IN_MEMORY.value(control.usage_in_memory.load(Ordering::Relaxed) as f64),
+        declared::USAGE_GIVEN_UP.count(control.usage_given_up.load(Ordering::Relaxed)),
         declared::USAGE_LOST.count(control.usage_lost.load(Ordering::Relaxed)),
         declared::USAGE_SEAL_AGE.value(control.usage_seal_age_s.load(Ordering::Relaxed) as f64),
     ]
@@ -294,7 +295,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-static FAMILIES: [&Family; 31] = [
+static FAMILIES: [&Family; 32] = [
     &declared::REQUESTS,
     &declared::REQUEST_DURATION,
     &declared::GATEWAY_DURATION,
@@ -317,6 +318,7 @@ static FAMILIES: [&Family; 31] = [
     &declared::USAGE_UNITS,
     &declared::USAGE_LAG,
     &declared::USAGE_IN_MEMORY,
+    &declared::USAGE_GIVEN_UP,
     &declared::USAGE_LOST,
     &declared::USAGE_SEAL_AGE,
     &declared::SINK_WAITING,

@@ -30,6 +30,8 @@ pub struct UsageFigures {
     pub lag: Duration,
     /// Parts of the ledger that are in memory alone.
     pub in_memory: u64,
+    /// Files of the ledger that were given up because the disk failed.
+    pub given_up: u64,
     /// Requests that were counted nowhere.
     pub lost_requests: u64,
     /// Time since the last sealing.

@@ -35,4 +35,5 @@ mod stopping;
 mod tidy;
 mod upstreams;
 mod usage;
+mod usage_faults;
 mod usage_sinks;

@@ -266,16 +266,31 @@ impl Keeper {
         // Memory serves until there is a file. Then its writer leaves it too, and what it counts meanwhile makes it dirty.
         segment.leave();
         heir.take_over(segment);
-        heir.make_durable().map_err(|source| {
+        let durable = heir.make_durable();
+        if durable.is_err() {
             self.given_up += 1;
             heir.leave();
-            self.heirs.retain(|(_, other)| !Arc::ptr_eq(other, &heir));
-            LedgerError::Io { path: heir.path().unwrap_or(&self.options.folder).to_owned(), source }
-        })
+        }
+        // It has all that those had before it which failed: on a broken disk there are no more of them than segments.
+        let removed = self.remove_failed_heirs(segment, &heir);
+        durable.map_err(LedgerError::of(heir.path().unwrap_or(&self.options.folder))).and(removed)
     }
 
+    fn remove_failed_heirs(&mut self, segment: &Arc<Segment>, newest: &Arc<Segment>) -> Result<(), LedgerError> {
+        let is_failed = |(from, heir): &(Arc<Segment>, Arc<Segment>)| {
+            Arc::ptr_eq(from, segment) && heir.is_left() && !Arc::ptr_eq(heir, newest)
+        };
+        let (failed, rest) = mem::take(&mut self.heirs).into_iter().partition(is_failed);
+        self.heirs = rest;
+        let failed: Vec<Arc<Segment>> = Vec::into_iter(failed).map(|(_, heir)| heir).collect();
+        self.segments.retain(|segment| !failed.iter().any(|other| Arc::ptr_eq(segment, other)));
+        self.remove(failed)
+    }
+
+    /// Where a segment is made durable that cannot be itself: the same file, for as long as that does not fail.
     fn heir(&mut self, segment: &Arc<Segment>) -> Result<Arc<Segment>, LedgerError> {
-        if let Some((_, heir)) = self.heirs.iter().find(|(from, _)| Arc::ptr_eq(from, segment)) {
+        let is_its = |(from, heir): &&(Arc<Segment>, Arc<Segment>)| Arc::ptr_eq(from, segment) && !heir.is_left();
+        if let Some((_, heir)) = self.heirs.iter().find(is_its) {
             return Ok(Arc::clone(heir));
         }
         let heir = self.create(segment.head.writer)?;
@@ -288,7 +303,7 @@ impl Keeper {
     fn create(&mut self, writer: u32) -> Result<Arc<Segment>, LedgerError> {
         let head = self.next_head(writer);
         let path = folder::path(&self.options.folder, self.epoch, head.number);
-        let segment = Segment::create(path.clone(), head).map(Arc::new).map_err(LedgerError::of(&path))?;
+        let segment = Segment::create(&path, head).map(Arc::new).map_err(LedgerError::of(&path))?;
         self.segments.push(Arc::clone(&segment));
         Ok(segment)
     }

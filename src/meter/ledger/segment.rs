@@ -54,17 +54,18 @@ impl Segment {
     /// Makes a new file under a name of its own, with all its blocks on disk, and only then gives it this path.
     ///
     /// Blocks that were merely reserved would have to be entered into the file system's journal at each sync.
-    pub(super) fn create(path: PathBuf, head: Head) -> io::Result<Self> {
+    pub(super) fn create(path: &Path, head: Head) -> io::Result<Self> {
         let new = path.with_extension("new");
         let made = fill_new(&new, &head).and_then(|file| {
             let mapping = Mapping::of_file(&file, head.layout.bytes)?;
-            fs::rename(&new, &path)?;
-            File::open(folder_of(&path))?.sync_all()?;
-            Ok(Self::of(head, mapping, Backing::File { file, path }))
+            fs::rename(&new, path)?;
+            File::open(folder_of(path))?.sync_all()?;
+            Ok(Self::of(head, mapping, Backing::File { file, path: path.to_owned() }))
         });
         if made.is_err() {
-            // What was reserved is given back; the error is the caller's to tell.
+            // What was reserved is given back, whichever name it has by now; the error is the caller's to tell.
             let _ = fs::remove_file(&new);
+            let _ = fs::remove_file(path);
         }
         made
     }
