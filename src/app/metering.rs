@@ -14,10 +14,12 @@ use anyhow::Context as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
+use super::clock::Clock;
 use super::exports::Exports;
+use super::lives::Lives;
 use super::trouble::Trouble;
 use crate::gateway::Crossing;
-use crate::meter::ledger::{Book, Cell, Figures, Keeper, LedgerError, Minute, Options, Replay};
+use crate::meter::ledger::{Cell, Figures, Keeper, LedgerError, Minute, Options, Replay, Sealable};
 use crate::meter::{Event, Quotas};
 use crate::store::{DayProof, Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
 use crate::telemetry::{UsageFigures, log};
@@ -32,7 +34,7 @@ pub(super) struct Metering {
 
 /// What both threads and those who ask share.
 pub(super) struct Works {
-    keeper: Mutex<Keeper>,
+    lives: Mutex<Lives>,
     store: Arc<UsageStore>,
     exports: Exports,
     quotas: Arc<Quotas>,
@@ -58,7 +60,7 @@ pub(super) fn open(folder: &Path, settings: &config::Usage) -> anyhow::Result<Me
     let quotas = Arc::new(Quotas::default());
     restore(&store, &quotas, time::wall(now)).context("what quotas were charged with")?;
     let works = Arc::new(Works {
-        keeper: Mutex::new(keeper),
+        lives: Mutex::new(Lives::new(keeper)),
         exports: Exports::new(&store),
         store,
         quotas,
@@ -98,11 +100,10 @@ fn restore(store: &UsageStore, quotas: &Quotas, now: Timestamp) -> Result<(), St
 impl Metering {
     /// What so many data threads count with; files lie ready for all of them.
     pub(super) fn books(&self, threads: usize) -> anyhow::Result<gateway::Metering> {
-        let mut keeper = self.works.keeper();
-        let books: Result<Vec<Book>, LedgerError> = (0..threads).map(|_| keeper.book()).collect();
-        let books = books.context("the ledger of usage")?;
+        let mut lives = self.works.lives();
+        let books = lives.books(threads).context("the ledger of usage")?;
         // Without a file there is memory; the ledger's thread goes on trying, and tells.
-        let _ = keeper.prepare();
+        let _ = lives.prepare();
         Ok(gateway::Metering { books, quotas: Arc::clone(&self.works.quotas) })
     }
 
@@ -175,8 +176,8 @@ impl Works {
 
     /// The cells are read first: what is sealed in between is in the snapshot, and left out of them.
     fn unsealed(&self, query: &UsageQuery) -> Result<(Snapshot<'_>, Vec<Cell>), StoreError> {
-        let open = self.keeper().open_cells();
-        let cells = open.cells().filter(|cell| query.is_about(cell)).collect();
+        let open = self.lives().open_cells();
+        let cells = open.iter().flat_map(Sealable::cells).filter(|cell| query.is_about(cell)).collect();
         Ok((self.store.snapshot()?, cells))
     }
 
@@ -191,10 +192,10 @@ impl Works {
     fn keep_once(&self, upkeep: &mut Upkeep) {
         let now = time::now();
         let (outcome, figures) = {
-            let mut keeper = self.keeper();
-            let prepared = keeper.prepare();
-            let outcome = if upkeep.rests(now) { prepared } else { prepared.and(keeper.sync(now)) };
-            (outcome, keeper.figures(time::now()))
+            let mut lives = self.lives();
+            let prepared = lives.prepare();
+            let outcome = if upkeep.rests(now) { prepared } else { prepared.and(lives.sync(now)) };
+            (outcome, lives.figures(time::now()))
         };
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
         if !upkeep.rests(now) {
@@ -203,13 +204,21 @@ impl Works {
     }
 
     fn seal_on(&self) {
-        let (mut trouble, mut folding) = (Trouble::default(), Trouble::default());
+        let (mut trouble, mut folding, mut renewing) = (Trouble::default(), Trouble::default(), Trouble::default());
         let mut clock = Clock::new();
         let (mut sealed, mut folded) = (0, time::now());
         while !self.is_stopped_within(LOOK_EVERY) {
-            clock.look(&self.doubtful);
-            self.exports.look();
             let now = time::now();
+            let renewed = self.follow_clock(now);
+            if let Ok(true) = renewed {
+                sealed = 0;
+            }
+            renewing.note("the clock was set back, and sealing waits for it", &renewed.map(drop));
+            if clock.look(&self.doubtful) {
+                // A clock that may be wrong makes nothing too old to be kept.
+                folded = now.after(FOLD_PAUSE);
+            }
+            self.exports.look();
             let over = Minute::of(time::wall(now)).as_unix().saturating_sub(1);
             let is_due = over > sealed && is_past_grace(time::wall(now));
             if is_due && trouble.note("usage cannot be sealed; it stays in the ledger", &self.seal(over)) {
@@ -226,17 +235,39 @@ impl Works {
         Trouble::default().note("usage cannot be sealed; it stays in the ledger for the next start", &outcome);
     }
 
-    /// Seals everything up to this minute.
+    /// Has counting go on in another life of the ledger if the clock was set back behind what was counted; whether it does.
+    fn follow_clock(&self, now: Instant) -> Result<bool, LedgerError> {
+        let wall = time::wall(now);
+        let is_new = self.lives().follow(Minute::of(wall), wall, now)?;
+        if is_new {
+            log::warn("the clock was set back; usage goes on in the minutes that it shows", &[]);
+        }
+        Ok(is_new)
+    }
+
+    /// Seals everything up to this minute, and what is over to its end.
     fn seal(&self, until: u32) -> Result<(), SealError> {
-        let sealable = self.keeper().sealable(Minute::from_unix(until)).ok_or(SealError::Busy)?;
+        let lives = self.lives().count();
+        (0..lives).try_for_each(|life| self.seal_life(life, until))?;
+        self.lives().forget_empty();
+        self.exports.wake();
+        self.sealed_ns.store(time::now().as_ns(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Only the sealing thread makes lives begin and end, so places stay.
+    fn seal_life(&self, life: usize, until: u32) -> Result<(), SealError> {
+        let sealable = {
+            let mut lives = self.lives();
+            let (life, is_over) = lives.life(life);
+            life.sealable(Minute::from_unix(if is_over { u32::MAX } else { until })).ok_or(SealError::Busy)?
+        };
         let cells: Vec<Cell> = sealable.cells().collect();
         if !cells.is_empty() {
             let doubtful = self.doubtful.lock().unwrap_or_else(PoisonError::into_inner).clone();
             self.store.seal(cells.into_iter(), sealable.until(), |minute| doubtful.contains(&minute))?;
         }
-        self.keeper().release(sealable)?;
-        self.exports.wake();
-        self.sealed_ns.store(time::now().as_ns(), Ordering::Relaxed);
+        self.lives().life(life).0.release(sealable)?;
         Ok(())
     }
 
@@ -253,8 +284,8 @@ impl Works {
     }
 
     /// Whoever panicked with it ends the process.
-    fn keeper(&self) -> MutexGuard<'_, Keeper> {
-        self.keeper.lock().expect("a thread that panics ends the process")
+    fn lives(&self) -> MutexGuard<'_, Lives> {
+        self.lives.lock().expect("a thread that panics ends the process")
     }
 }
 
@@ -325,40 +356,6 @@ impl Upkeep {
     }
 }
 
-/// Notices when the wall clock is set.
-struct Clock {
-    offset_ms: i64,
-}
-
-impl Clock {
-    fn new() -> Self {
-        Self { offset_ms: Self::offset_ms() }
-    }
-
-    /// Marks the minutes before and after a step of more than a minute.
-    fn look(&mut self, doubtful: &Mutex<BTreeSet<Minute>>) {
-        let (before, after) = (self.offset_ms, Self::offset_ms());
-        self.offset_ms = after;
-        if (after - before).unsigned_abs() < STEP_MS {
-            return;
-        }
-        log::warn("the clock was set; usage of these minutes is marked as doubtful", &[("by_ms", &(after - before))]);
-        let now = time::wall(time::now());
-        let mut doubtful = doubtful.lock().unwrap_or_else(PoisonError::into_inner);
-        for at in [now, Timestamp::from_unix_ms(now.as_unix_ms() - (after - before))] {
-            doubtful.insert(Minute::of(at));
-        }
-        while doubtful.len() > DOUBTFUL_KEPT {
-            doubtful.pop_first();
-        }
-    }
-
-    fn offset_ms() -> i64 {
-        let now = time::now();
-        time::wall(now).as_unix_ms() - i64::try_from(now.as_ns() / 1_000_000).unwrap_or(i64::MAX / 2)
-    }
-}
-
 /// Requests that end while a minute turns are counted by then.
 fn is_past_grace(now: Timestamp) -> bool {
     now.as_unix_s().rem_euclid(60) >= GRACE_S
@@ -370,7 +367,7 @@ const LEDGER: &str = "ledger";
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const GRACE_S: i64 = 2;
 const FOLD_EVERY: Duration = Duration::from_secs(60);
+/// After the clock was set.
+const FOLD_PAUSE: Duration = Duration::from_secs(60 * 60);
 /// The longest that a disk that fails is left alone.
 const REST_MAX: Duration = Duration::from_secs(10);
-const STEP_MS: u64 = 60_000;
-const DOUBTFUL_KEPT: usize = 256;

@@ -2,10 +2,12 @@
 //!
 //! The calling thread becomes the control thread. Called by `cli` for `serve` and `quickstart`.
 
+mod clock;
 mod control;
 mod exports;
 mod health;
 mod keeping;
+mod lives;
 mod logging;
 mod management;
 mod metering;

@@ -35,5 +35,6 @@ mod stopping;
 mod tidy;
 mod upstreams;
 mod usage;
+mod usage_clock;
 mod usage_faults;
 mod usage_sinks;

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use super::class::packed;
 use super::layout::{Label, REFERENCE_MAX};
-use super::shelf::{AT_REST, Opening, Seat, Shelf};
+use super::shelf::{AT_REST, OVER, Opening, Seat, Shelf};
 use super::table::{Subject, Table};
 use super::usage::{Amount, Minute, Use};
 use crate::key::Name;
@@ -78,15 +78,33 @@ impl Book {
     /// Says which minute is being counted in before looking whether it may be. The keeper closes a minute before it looks
     /// who is counting in it. Each is one step in the order of all such steps, so at least one of the two sees the other.
     #[inline]
-    fn begin(&self, mut minute: u32) -> u32 {
+    fn begin(&mut self, wanted: u32) -> u32 {
+        let mut minute = wanted;
         loop {
             self.seat.turn.0.store(minute, SeqCst);
             let closed = self.closed.load(SeqCst);
             if minute > closed {
                 return minute;
             }
-            minute = closed + 1;
+            if closed == OVER {
+                self.begin_life();
+                minute = wanted;
+            } else {
+                minute = closed + 1;
+            }
         }
+    }
+
+    /// Goes on in the next life of the ledger.
+    #[cold]
+    fn begin_life(&mut self) {
+        let (closed, seat) = self.seat.next.get().cloned().expect("a life is over when the next one has begun");
+        self.table.clear();
+        self.shelf.clear();
+        self.seat.turn.0.store(AT_REST, Release);
+        self.seat.vacant.store(true, SeqCst);
+        (self.closed, self.seat) = (closed, seat);
+        (self.minute, self.turn) = (0, 0);
     }
 
     /// Goes on in another minute. Back only by more than one: a clock that trembles at the turn of a minute would open
@@ -171,6 +189,10 @@ impl Book {
 impl Drop for Book {
     fn drop(&mut self) {
         self.shelf.close();
-        self.seat.vacant.store(true, Release);
+        let mut seat = Some(&self.seat);
+        while let Some(left) = seat {
+            left.vacant.store(true, SeqCst);
+            seat = left.next.get().map(|(_, next)| next);
+        }
     }
 }

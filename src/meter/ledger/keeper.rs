@@ -43,23 +43,23 @@ pub struct Keeper {
     pub(super) options: Options,
     pub(super) epoch: Epoch,
     layout: Layout,
-    _lock: folder::Lock,
+    pub(super) lock: Arc<folder::Lock>,
     /// The newest minute that nobody may count in any more.
-    closed: Arc<AtomicU32>,
+    pub(super) closed: Arc<AtomicU32>,
     /// The newest minute that was released.
     sealed: u32,
     pub(super) seats: Vec<Arc<Seat>>,
-    writers: u32,
+    pub(super) writers: u32,
     pub(super) segments: Vec<Arc<Segment>>,
     /// Segments that cannot be made durable, and those that are in their stead.
     pub(super) heirs: Vec<(Arc<Segment>, Arc<Segment>)>,
     /// Released segments whose writer has not let go yet. The last who lets go waits for the system, so that is us.
-    leaving: Vec<Arc<Segment>>,
+    pub(super) leaving: Vec<Arc<Segment>>,
     numbers: u32,
     /// Up to here everything is on disk.
     durable: Instant,
-    given_up: u64,
-    lost: (u64, u64),
+    pub(super) given_up: u64,
+    pub(super) lost: (u64, u64),
 }
 
 /// The cells of minutes that are over, for sealing. They do not change any more, and can be read on another thread, so
@@ -104,25 +104,9 @@ impl Keeper {
     /// # Errors
     /// Another process has it; the folder cannot be made or read.
     pub fn open(options: Options, wall: Timestamp, now: Instant) -> Result<Self, LedgerError> {
-        let lock = folder::lock(&options.folder)?;
+        let lock = Arc::new(folder::lock(&options.folder)?);
         folder::remove_unfinished(&options.folder)?;
-        Ok(Self {
-            epoch: Epoch::random(wall).map_err(LedgerError::Random)?,
-            layout: Layout::of(options.segment_bytes),
-            options,
-            _lock: lock,
-            closed: Arc::new(AtomicU32::new(0)),
-            sealed: 0,
-            seats: Vec::new(),
-            writers: 0,
-            segments: Vec::new(),
-            heirs: Vec::new(),
-            leaving: Vec::new(),
-            numbers: 0,
-            durable: now,
-            given_up: 0,
-            lost: (0, 0),
-        })
+        Self::begin(options, lock, wall, now)
     }
 
     /// What former processes left. Nothing of it is changed.
@@ -138,11 +122,15 @@ impl Keeper {
     /// # Errors
     /// There is no memory.
     pub fn book(&mut self) -> Result<Book, LedgerError> {
-        let seat = Arc::new(Seat::new(self.writers, self.options.spare.max(1), self.options.overflow.max(1)));
+        let seat = self.add_seat(self.writers)?;
         self.writers += 1;
-        self.fill_reserve(&seat)?;
-        self.seats.push(Arc::clone(&seat));
         Ok(Book::new(Arc::clone(&self.closed), seat))
+    }
+
+    /// The newest minute that was counted in or is closed.
+    pub fn newest_minute(&self) -> Minute {
+        let counted = self.segments.iter().map(|segment| segment.newest_minute());
+        Minute::from_unix(counted.fold(self.closed.load(Relaxed), u32::max))
     }
 
     /// Lays files ready for all books.
@@ -150,8 +138,8 @@ impl Keeper {
     /// # Errors
     /// No file can be made: the disk is full or broken. Counting goes on, in memory at last.
     pub fn prepare(&mut self) -> Result<(), LedgerError> {
-        self.leaving.retain(|segment| Arc::strong_count(segment) > 1);
         self.clear_vacant_seats()?;
+        self.leaving.retain(|segment| Arc::strong_count(segment) > 1);
         let seats = self.seats.clone();
         seats.iter().try_for_each(|seat| self.fill_reserve(seat))?;
         for seat in seats {
@@ -253,6 +241,31 @@ impl Keeper {
         }
     }
 
+    pub(super) fn begin(
+        options: Options,
+        lock: Arc<folder::Lock>,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Result<Self, LedgerError> {
+        Ok(Self {
+            epoch: Epoch::random(wall).map_err(LedgerError::Random)?,
+            layout: Layout::of(options.segment_bytes),
+            options,
+            lock,
+            closed: Arc::new(AtomicU32::new(0)),
+            sealed: 0,
+            seats: Vec::new(),
+            writers: 0,
+            segments: Vec::new(),
+            heirs: Vec::new(),
+            leaving: Vec::new(),
+            numbers: 0,
+            durable: now,
+            given_up: 0,
+            lost: (0, 0),
+        })
+    }
+
     /// Makes a segment durable, in its own file or, for good, in another.
     fn save(&mut self, segment: &Arc<Segment>) -> Result<(), LedgerError> {
         if !segment.is_memory() && !segment.is_left() {
@@ -306,6 +319,13 @@ impl Keeper {
         let segment = Segment::create(&path, head).map(Arc::new).map_err(LedgerError::of(&path))?;
         self.segments.push(Arc::clone(&segment));
         Ok(segment)
+    }
+
+    pub(super) fn add_seat(&mut self, writer: u32) -> Result<Arc<Seat>, LedgerError> {
+        let seat = Arc::new(Seat::new(writer, self.options.spare.max(1), self.options.overflow.max(1)));
+        self.fill_reserve(&seat)?;
+        self.seats.push(Arc::clone(&seat));
+        Ok(seat)
     }
 
     /// As much memory as is allowed, what is in use included.

@@ -6,7 +6,8 @@
 //! of minutes that are over, and removes what has been taken over elsewhere. What a dead process left is a [`Replay`].
 //!
 //! Values are absolute and only grow. A cell may be in several files, after a failed disk or a full one: merging is taking
-//! the maximum (`merge`). No minute is written any more once [`Keeper::sealable`] has handed it out.
+//! the maximum (`merge`). No minute is written any more once [`Keeper::sealable`] has handed it out, unless in a new life of the
+//! ledger ([`Keeper::renew`]), apart from what was there before.
 //!
 //! `layout` documents the format of the files; `mapping` has all the `unsafe`.
 
@@ -21,6 +22,7 @@ mod layout;
 mod mapping;
 mod merge;
 mod names;
+mod renewal;
 mod replay;
 mod segment;
 mod shelf;

@@ -3,8 +3,8 @@
 //! Opening a cell takes the next place of the last segment, or another segment that the keeper has laid ready. If there is
 //! none, memory of the same form takes its place, which the keeper carries to disk as soon as it can.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use crossbeam_queue::ArrayQueue;
 
@@ -23,6 +23,8 @@ pub(super) struct Seat {
     pub(super) reserve: ArrayQueue<Arc<Segment>>,
     /// The book is closed.
     pub(super) vacant: AtomicBool,
+    /// Where the book goes on when this life of the ledger is over, and what tells there which minutes are closed.
+    pub(super) next: OnceLock<(Arc<AtomicU32>, Arc<Self>)>,
     /// What was counted nowhere, because not even memory was left: requests and units.
     pub(super) lost_requests: AtomicU64,
     pub(super) lost_units: AtomicU64,
@@ -63,6 +65,7 @@ impl Seat {
             ready: ArrayQueue::new(spare),
             reserve: ArrayQueue::new(overflow),
             vacant: AtomicBool::new(false),
+            next: OnceLock::new(),
             lost_requests: AtomicU64::new(0),
             lost_units: AtomicU64::new(0),
         }
@@ -101,6 +104,12 @@ impl Shelf {
     pub(super) fn begin_minute(&mut self) {
         let former = self.segments.len().saturating_sub(1);
         self.segments.drain(..former);
+    }
+
+    /// Lets go of all segments and opens no more cells in them.
+    pub(super) fn clear(&mut self) {
+        self.close();
+        self.segments.clear();
     }
 
     /// Opens no more cells.
@@ -167,6 +176,8 @@ impl Shelf {
 
 /// No minute: nothing is being counted.
 pub(super) const AT_REST: u32 = u32::MAX;
+/// What is closed when a life of the ledger is over: every minute.
+pub(super) const OVER: u32 = AT_REST - 1;
 /// A place holds a cell of a segment: the longest has fewer than a million.
 const PLACE_BITS: u32 = 20;
 const PLACE_MASK: u32 = (1 << PLACE_BITS) - 1;

@@ -17,6 +17,7 @@ mod concurrent;
 mod crash;
 mod disk;
 mod model;
+mod renewal;
 mod torn;
 
 const WALL: Timestamp = Timestamp::from_unix_ms(1_782_907_200_000);

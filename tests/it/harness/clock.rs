@@ -36,6 +36,11 @@ impl WallClock {
         self.show(self.ahead_ms.load(Ordering::SeqCst) + 1000 * seconds);
     }
 
+    /// What it shows, in seconds since 1970.
+    pub(crate) fn now_s(&self) -> i64 {
+        (machine_ms() + self.ahead_ms.load(Ordering::SeqCst)).div_euclid(1000)
+    }
+
     /// A command whose process goes by this clock.
     pub(crate) fn command(&self, mut command: Command) -> Command {
         command.envs(self.variables());
