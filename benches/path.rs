@@ -14,6 +14,7 @@ use keygate::catalog::{Catalog, FileKey, RuleSet, Rules, Wire};
 use keygate::gateway::Desk;
 use keygate::key::{Digest, Form, Key, State};
 use keygate::limit::{self, Limit};
+use keygate::meter::ledger::{self, Keeper};
 use keygate::policy::Plan;
 use keygate::route::Route;
 use keygate::time::{self, Instant};
@@ -156,6 +157,28 @@ fn head(path: &str, secret: &[u8]) -> Vec<u8> {
          Accept-Encoding: gzip, br\r\nX-API-Key: {secret}\r\n\r\n"
     )
     .into_bytes()
+}
+
+/// What metering adds is the difference between the two.
+#[divan::bench(sample_size = MANY)]
+fn account_without_ledger(bencher: Bencher<'_, '_>) {
+    let held = Held::of(ONE);
+    account(bencher, held, &Desk::new(Arc::clone(&held.catalog), CLIENT));
+}
+
+#[divan::bench(sample_size = MANY)]
+fn account_with_ledger(bencher: Bencher<'_, '_>) {
+    let held = Held::of(ONE);
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the folder can be written to");
+    let options = ledger::Options { folder: folder.path().to_owned(), ..ledger::Options::default() };
+    let mut keeper = Keeper::open(options, time::wall(NOW), NOW).expect("the folder is ours");
+    let book = keeper.book().expect("there is memory");
+    account(bencher, held, &Desk::counting_in(Arc::clone(&held.catalog), CLIENT, Some(book)));
+}
+
+fn account(bencher: Bencher<'_, '_>, held: &Held, desk: &Desk) {
+    let (head, now) = (head("/orders/7", &held.secrets[0]), time::now());
+    bencher.bench_local(|| assert!(desk.account(black_box(&head), now)));
 }
 
 #[divan::bench(sample_size = MANY)]

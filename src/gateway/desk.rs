@@ -7,11 +7,12 @@ use std::sync::Arc;
 use super::admit;
 use super::connection::decide;
 use super::facts::{self, Scratch};
-use super::finish::{DENIALS, OUTCOMES};
+use super::finish::{self, DENIALS, OUTCOMES};
 use super::shared::Shared;
 use super::thread::Thread;
 use crate::catalog::Catalog;
 use crate::http1::{FieldSlots, RequestHead};
+use crate::meter::ledger::Book;
 use crate::policy::{Denial, Presented};
 use crate::telemetry::access::AccessLog;
 use crate::telemetry::{self, AccessLogOptions, LogFormat, LogOutput, Metrics};
@@ -25,15 +26,20 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// A desk under the rules and keys in force, for clients at `peer`.
+    /// A desk under the rules and keys in force, for clients at `peer`, that counts no usage.
     pub fn new(catalog: Arc<Catalog>, peer: IpAddr) -> Self {
+        Self::counting_in(catalog, peer, None)
+    }
+
+    /// The same with a book to count usage in.
+    pub fn counting_in(catalog: Arc<Catalog>, peer: IpAddr, book: Option<Book>) -> Self {
         let metrics = Metrics::new(&OUTCOMES, &DENIALS);
         let of_thread = metrics.thread(0);
         let off = AccessLogOptions { output: LogOutput::Off, sample: 0.0 };
         let options = telemetry::Options { format: LogFormat::Json, access: off };
         let (log, _) = AccessLog::open(&options, metrics).expect("a log that is off opens nothing");
         let sender = log.sender(Arc::clone(&of_thread));
-        Self { thread: Thread::new(0, Shared::new(catalog, Arc::default(), 1, None), of_thread, sender, None, 1), peer }
+        Self { thread: Thread::new(0, Shared::new(catalog, Arc::default(), 1, None), of_thread, sender, book, 1), peer }
     }
 
     /// Parses a head, reads it, decides on it, and writes the head for the upstream: how many bytes that has.
@@ -43,6 +49,14 @@ impl Desk {
     pub fn decide(&self, head: &[u8], now: Instant) -> Result<usize, Denial> {
         let (request, decision) = decide(self.peer, head, &self.thread, now);
         decision.map(|_| request.out.len() - request.trail.len()).map_err(|refusal| refusal.denial)
+    }
+
+    /// Decides on a head and counts it as answered with 200 at once: whether it may pass.
+    pub fn account(&self, head: &[u8], now: Instant) -> bool {
+        let (mut request, decision) = decide(self.peer, head, &self.thread, now);
+        request.trail.ended = Some(now);
+        finish::record(&self.thread, &mut request, 200, finish::End::Forwarded);
+        decision.is_ok()
     }
 
     /// Reads one head, and hands `work` the decision on it with any secret in the place of its own: whether it may pass.
