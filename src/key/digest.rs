@@ -9,6 +9,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
+use sha2::block_api::compress256;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -139,7 +140,24 @@ impl Pepper {
 }
 
 fn sha256(secret: &[u8]) -> Digest {
-    Digest(Sha256::digest(secret).into())
+    if secret.len() <= ONE_BLOCK_BYTES_MAX {
+        sha256_of_one_block(secret)
+    } else {
+        Digest(Sha256::digest(secret).into())
+    }
+}
+
+/// The same for what fits into one block, as keys in the printed form do: padded in place, without a hasher's buffer.
+fn sha256_of_one_block(secret: &[u8]) -> Digest {
+    let mut block = [0; 64];
+    block[..secret.len()].copy_from_slice(secret);
+    block[secret.len()] = 0x80;
+    block[56..].copy_from_slice(&(8 * secret.len() as u64).to_be_bytes());
+    let mut state = SHA256_START;
+    compress256(&mut state, &[block]);
+    let mut bytes = [0; 32];
+    bytes.as_chunks_mut().0.iter_mut().zip(state).for_each(|(four, word)| *four = word.to_be_bytes());
+    Digest(bytes)
 }
 
 impl fmt::Debug for Hasher {
@@ -290,6 +308,13 @@ fn nibble(digit: u8) -> Result<u8, DigestError> {
     }
 }
 
+/// What leaves room for the padding of FIPS 180-4 section 5.1.1.
+const ONE_BLOCK_BYTES_MAX: usize = 55;
+
+/// FIPS 180-4 section 5.3.3.
+const SHA256_START: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
 /// 128 bits: fewer could be guessed by whoever has the digests.
 const PEPPER_BYTES_MIN: usize = 16;
 
@@ -343,6 +368,15 @@ mod tests {
         ] {
             let stored = Hasher::default().stored(secret.as_bytes(), None).unwrap();
             assert_eq!(stored.to_string(), format!("sha256:{hex}"));
+        }
+    }
+
+    #[test]
+    fn a_digest_is_sha_256_at_every_length() {
+        let bytes: Vec<u8> = (0..130).map(|n| n as u8).collect();
+        for len in 0..=bytes.len() {
+            let expected: [u8; 32] = Sha256::digest(&bytes[..len]).into();
+            assert_eq!(Digest::of(&bytes[..len]), expected.into(), "{len}");
         }
     }
 
