@@ -5,12 +5,9 @@
 
 use std::collections::HashMap;
 use std::iter::Peekable;
-use std::sync::Arc;
-
-use arc_swap::Guard;
 
 use super::index::{Found, HashByDigest, Keys};
-use super::record::{Entry, Record, Secret, SecretNumber, Source, new_account};
+use super::record::{Record, RecordRef, Secret, SecretNumber, Source, new_account};
 use super::rules::Rules;
 use super::writer::{Step, Writer};
 use crate::key::{Digest, Key, KeyId};
@@ -41,7 +38,7 @@ pub struct Applied {
 
 /// From one file to the next.
 pub(super) struct Changes {
-    file: Vec<Arc<Record>>,
+    file: Vec<RecordRef>,
     steps: Vec<Step>,
     applied: Applied,
 }
@@ -50,7 +47,7 @@ pub(super) struct Changes {
 #[derive(Debug, Default)]
 pub(super) struct Former(HashMap<Digest, Option<Standing>, HashByDigest>);
 
-type Standing = (Arc<Entry>, Arc<Record>, SecretNumber);
+type Standing = (RecordRef, SecretNumber);
 
 impl Changes {
     /// What leads from the file in force to `keys`, in any order.
@@ -68,30 +65,25 @@ impl Changes {
         changes
     }
 
-    fn gone(&mut self, writer: &Writer, records: impl Iterator<Item = Arc<Record>>) {
+    fn gone(&mut self, writer: &Writer, records: impl Iterator<Item = RecordRef>) {
         for record in records {
             self.applied.removed += 1;
             self.steps.push(writer.step(Source::File, &record.id, None));
         }
     }
 
-    fn put(&mut self, writer: &Writer, known: Option<Arc<Record>>, claim: Record) {
-        let claim = match known {
+    fn put(&mut self, writer: &Writer, known: Option<RecordRef>, claim: Record) {
+        match known {
             Some(known) if *known == claim => {
                 self.applied.unchanged += 1;
                 self.file.push(known);
                 return;
             }
-            Some(_) => {
-                self.applied.changed += 1;
-                Arc::new(claim)
-            }
-            None => {
-                self.applied.added += 1;
-                Arc::new(claim)
-            }
-        };
-        self.steps.push(writer.step(Source::File, &claim.id, Some(Arc::clone(&claim))));
+            Some(_) => self.applied.changed += 1,
+            None => self.applied.added += 1,
+        }
+        let claim = writer.claim(claim);
+        self.steps.push(writer.step(Source::File, &claim.id, Some(claim.clone())));
         self.file.push(claim);
     }
 
@@ -99,7 +91,7 @@ impl Changes {
     pub(super) fn former(&self, keys: &Keys) -> Former {
         let mut former = Former::default();
         for Step { current, next, .. } in &self.steps {
-            let before = current.iter().map(|entry| Arc::clone(&entry.record()));
+            let before = current.iter().map(|entry| RecordRef::in_force(entry.clone()).0);
             for record in before.chain(next.iter().cloned()) {
                 record.digests().for_each(|digest| former.note(digest, keys));
             }
@@ -124,10 +116,7 @@ fn claim(writer: &mut Writer, FileKey { mut key, digests }: FileKey, rules: &Rul
 }
 
 /// The records whose ids come before this one: the new file does not have them.
-fn take_below(
-    records: &mut Peekable<impl Iterator<Item = Arc<Record>>>,
-    id: &KeyId,
-) -> impl Iterator<Item = Arc<Record>> {
+fn take_below(records: &mut Peekable<impl Iterator<Item = RecordRef>>, id: &KeyId) -> impl Iterator<Item = RecordRef> {
     std::iter::from_fn(|| records.next_if(|record| record.id < *id))
 }
 
@@ -135,9 +124,8 @@ impl Former {
     /// What this digest led to; the outer `None`: the same as now.
     pub(super) fn find(&self, digest: &Digest) -> Option<Option<Found>> {
         let then = self.0.get(digest)?.as_ref();
-        Some(then.map(|(entry, record, secret)| Found {
-            entry: Arc::clone(entry),
-            record: Guard::from_inner(Arc::clone(record)),
+        Some(then.map(|(record, secret)| Found {
+            record: record.clone(),
             secret: *secret,
             // The entry's own may be of a later record already.
             account: new_account(),
@@ -145,7 +133,7 @@ impl Former {
     }
 
     fn note(&mut self, digest: Digest, keys: &Keys) {
-        let standing = |found: Found| (found.entry, Arc::clone(&found.record), found.secret);
+        let standing = |found: Found| (found.record, found.secret);
         self.0.entry(digest).or_insert_with(|| keys.find(&digest).map(standing));
     }
 }

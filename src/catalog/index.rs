@@ -6,19 +6,17 @@
 
 use std::fmt;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use papaya::Guard as _;
-
-use super::record::{Entry, RecordGuard, SecretNumber, Source};
+use super::record::{Entry, EntryRef, RecordRef, SecretNumber, Source};
 use super::rules::Rules;
+use super::table::Table;
 use crate::key::{Digest, Digests, State};
 use crate::time::Timestamp;
 
 /// All keys in force, by digest.
 pub struct Keys {
-    shards: Box<[Shard]>,
+    entries: Table<Entry>,
     /// Number of keys by state, in the order of [`slot`].
     counts: [AtomicUsize; 3],
     /// How many keys have been revoked so far.
@@ -28,35 +26,27 @@ pub struct Keys {
 /// A key as it stands under certain rules, found by one of its secrets.
 #[derive(Debug)]
 pub struct Found {
-    /// Where its limits are counted.
-    pub entry: Arc<Entry>,
-    /// What is known of it.
-    pub record: RecordGuard,
+    /// What is known of it, and where its use is counted.
+    pub record: RecordRef,
     /// Which of its secrets.
     pub secret: SecretNumber,
-    /// What its use is counted under: see [`Entry::account`].
+    /// What its use is counted under: the same for as long as its owner and plan are, never given to another.
     pub account: u64,
 }
-
-/// Many small maps instead of a large one: no insert has to make way for more than a share of the keys.
-type Shard = papaya::HashMap<u64, Arc<Entry>, HashByDigest>;
 
 /// For maps by digest.
 pub(super) type HashByDigest = BuildHasherDefault<AsGiven>;
 
 impl Keys {
     pub(super) fn new() -> Self {
-        let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { shards, counts: Default::default(), revocations: AtomicU64::new(0) }
+        Self { entries: Table::new(), counts: Default::default(), revocations: AtomicU64::new(0) }
     }
 
     /// The key with this digest, as of now. Digests are compared in constant time.
     pub fn find(&self, digest: &Digest) -> Option<Found> {
-        let entry = self.entry(digest)?;
-        let account = entry.account();
-        let record = entry.record();
+        let (record, account) = RecordRef::in_force(self.entry(digest)?);
         let secret = record.secret(digest)?;
-        Some(Found { entry, record, secret, account })
+        Some(Found { record, secret, account })
     }
 
     /// The key with this digest as it stands under `rules`, even while the next configuration is being brought into force.
@@ -85,25 +75,23 @@ impl Keys {
 
     /// When the secret with this digest was last used, to the second; none: not since the start.
     pub fn last_use(&self, digest: &Digest) -> Option<Timestamp> {
-        self.find(digest).and_then(|found| found.entry.last_use(&found.record, found.secret))
+        self.find(digest).and_then(|found| found.record.entry().last_use(&found.record, found.secret))
     }
 
     /// Gives each secret of the store's keys that was used at or after `since` to `each`, with when that was. Takes no lock.
     pub fn used_since(&self, since: Timestamp, each: &mut dyn FnMut(Digest, Timestamp)) {
-        for shard in &self.shards {
-            for (spread, entry) in shard.pin().iter() {
-                let record = entry.record();
-                if record.source != Source::Store {
-                    continue;
-                }
-                for digest in record.digests().filter(|digest| digest.spread() == *spread) {
-                    let Some(secret) = record.secret(&digest) else { continue };
-                    if let Some(used) = entry.last_use(&record, secret).filter(|used| *used >= since) {
-                        each(digest, used);
-                    }
+        self.entries.for_each(&mut |spread, entry| {
+            let record = entry.record();
+            if record.source != Source::Store {
+                return;
+            }
+            for digest in record.digests().filter(|digest| digest.spread() == spread) {
+                let Some(secret) = record.secret(&digest) else { continue };
+                if let Some(used) = entry.last_use(&record, secret).filter(|used| *used >= since) {
+                    each(digest, used);
                 }
             }
-        }
+        });
     }
 
     /// Moves with each key that is revoked, after it is in force.
@@ -127,25 +115,23 @@ impl Keys {
     }
 
     /// The entry that this digest leads to, whether its key has the digest or not.
-    pub(super) fn entry(&self, digest: &Digest) -> Option<Arc<Entry>> {
+    pub(super) fn entry(&self, digest: &Digest) -> Option<EntryRef> {
         self.entry_at(digest.spread())
     }
 
     /// The entry at a digest's place.
-    pub(super) fn entry_at(&self, spread: u64) -> Option<Arc<Entry>> {
-        self.shard(spread).pin().get(&spread).cloned()
+    pub(super) fn entry_at(&self, spread: u64) -> Option<EntryRef> {
+        self.entries.find(spread)
     }
 
     /// Leads this digest to this entry from now on.
-    pub(super) fn insert(&self, digest: &Digest, entry: &Arc<Entry>) {
-        let spread = digest.spread();
-        self.shard(spread).pin().insert(spread, Arc::clone(entry));
+    pub(super) fn insert(&self, digest: &Digest, entry: &EntryRef) {
+        self.entries.insert(digest.spread(), EntryRef::clone(entry));
     }
 
     /// Forgets this digest.
     pub(super) fn remove(&self, digest: &Digest) {
-        let spread = digest.spread();
-        self.shard(spread).pin().remove(&spread);
+        self.entries.remove(digest.spread());
     }
 
     /// Counts a key that was revoked.
@@ -154,10 +140,8 @@ impl Keys {
     }
 
     /// Frees outgrown tables and removed keys as soon as no reader can be looking at them, to be called after changes.
-    ///
-    /// Otherwise each shard waits until it has 32 of them.
     pub(super) fn free_garbage(&self) {
-        self.shards.iter().for_each(|shard| shard.guard().flush());
+        self.entries.free_garbage();
     }
 
     /// Counts a key that went from one state to another; none is out of the index.
@@ -168,11 +152,6 @@ impl Keys {
         if let Some(to) = to {
             self.counts[slot(to)].fetch_add(1, Ordering::Relaxed);
         }
-    }
-
-    /// The shard is chosen by bits from the middle of the hash; the maps use those at its ends.
-    fn shard(&self, spread: u64) -> &Shard {
-        &self.shards[(spread >> 40) as usize % SHARDS]
     }
 }
 
@@ -207,7 +186,3 @@ const fn slot(state: State) -> usize {
         State::Revoked => 2,
     }
 }
-
-/// At ten million keys a map that doubles has some 120,000 of them. More maps make look-ups of random keys slower, a single
-/// one stops the writer (never a reader) for tens of milliseconds: see `benches/index.rs`.
-const SHARDS: usize = 64;

@@ -5,9 +5,11 @@
 
 mod changes;
 mod follow;
+mod held;
 mod index;
 mod record;
 mod rules;
+mod table;
 mod wire;
 mod writer;
 
@@ -18,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use arc_swap::ArcSwap;
 
 use changes::Changes;
-use record::Secret;
+use record::{EntryRef, Secret};
 use writer::Writer;
 
 use crate::key::{Digest, KeyId};
@@ -27,7 +29,7 @@ use crate::store::StoredKey;
 pub use changes::{Applied, FileKey};
 pub use follow::Follower;
 pub use index::{Found, Keys};
-pub use record::{Entry, Record, RecordGuard, SecretNumber, Source};
+pub use record::{Entry, Record, RecordRef, SecretNumber, Source};
 pub use rules::{CompileError, PlanId, RuleSet, Rules};
 pub use wire::{ClientTimeouts, Credentials, FloodGuard, Identity, LimitHeaders, Metering, Wire};
 pub use writer::Conflict;
@@ -102,14 +104,15 @@ impl Catalog {
                 secrets.iter().map(|secret| Secret { digest: secret.digest.digest, until: secret.until }).collect();
             let id = key.id.clone();
             let record = Record::new(key, owner, plan, Source::Store, &secrets);
-            let step = writer.step(Source::Store, &id, Some(Arc::new(record)));
+            let claim = writer.claim(record);
+            let step = writer.step(Source::Store, &id, Some(claim));
             writer.take(&self.keys, step);
         }
     }
 
     /// The key with this id, as of now. For the control thread: waits for whoever changes keys.
-    pub fn entry(&self, id: &KeyId) -> Option<Arc<Entry>> {
-        self.writer().entry(id).cloned()
+    pub fn record(&self, id: &KeyId) -> Option<RecordRef> {
+        self.writer().entry(id).map(|entry| RecordRef::in_force(EntryRef::clone(entry)).0)
     }
 
     /// What of file and store does not go together.

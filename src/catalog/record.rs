@@ -1,13 +1,15 @@
 //! What requests need to know of one key, and where its use is counted.
 //!
-//! A [`Record`] is never changed, only replaced; the [`Entry`] that holds it stays where it is, so that what its limits have
-//! counted outlives every change. The record alone says which digests are the key's: with its replacement all of a change is
-//! in force at once.
+//! A [`Record`] is never changed, only followed by another; the [`Entry`] that holds it stays where it is, so that what its limits
+//! have counted outlives every change. The record alone says which digests are the key's: with its replacement all of a change
+//! is in force at once. Most keys are never changed, so the first record lies in the entry: a decision looks at one place.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::ArcSwapOption;
 use ipnet::IpNet;
 
 use super::rules::{PlanId, Rules};
@@ -16,16 +18,32 @@ use crate::limit;
 use crate::policy::Rights;
 use crate::time::Timestamp;
 
-/// A record as it was when it was read; turn it into an `Arc` with `Arc::clone` to keep it.
-pub type RecordGuard = Guard<Arc<Record>>;
+/// A shared entry. It is counted in one word, as nobody wants weak pointers to one.
+pub(super) type EntryRef = triomphe::Arc<Entry>;
+
+/// A record as it was when it was read, and the entry of its key.
+#[derive(Clone)]
+pub struct RecordRef {
+    entry: EntryRef,
+    /// None: the entry's first.
+    later: Option<Arc<Record>>,
+}
+
+/// A record as it was when it was read.
+pub(super) struct RecordGuard<'e> {
+    entry: &'e Entry,
+    later: Option<Arc<Record>>,
+}
 
 /// One key: what is known of it, what its limits have counted, when it was used.
 #[derive(Debug)]
 pub struct Entry {
-    record: ArcSwap<Record>,
+    first: Record,
+    /// The record in force, if that is another.
+    later: ArcSwapOption<Record>,
+    /// See [`Entry::account`]; above the bit that says whether a later record is in force.
+    standing: AtomicU64,
     limits: limit::State,
-    /// See [`Entry::account`].
-    account: AtomicU64,
     /// When its secrets were last used, in seconds since 1970; 0: not since the start. See [`Record::turn`].
     used_s: [AtomicU32; 2],
 }
@@ -51,7 +69,7 @@ pub struct Record {
 }
 
 // A million of them are as many times this.
-const _: () = assert!(size_of::<Record>() == 80 && size_of::<Entry>() == 72);
+const _: () = assert!(size_of::<Record>() == 80 && size_of::<Entry>() == 152);
 
 /// Where a key is written down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -169,14 +187,12 @@ impl Record {
     }
 
     /// The same key, but no secret outlives the end that another record of the key knows for it: what was rotated out in the
-    /// store does not come back with the file, neither for this key nor for another.
-    pub(super) fn with_ends_of(self: &Arc<Self>, other: &Self) -> Arc<Self> {
+    /// store does not come back with the file, neither for this key nor for another. None: that is so as it is.
+    pub(super) fn with_ends_of(&self, other: &Self) -> Option<Self> {
         let older = other.bounds.iter().flat_map(|bounds| bounds.older.iter());
         let mut ended = older.filter(|secret| secret.until.is_some()).peekable();
-        if ended.peek().is_none() {
-            return Arc::clone(self);
-        }
-        let mut next = Self::clone(self);
+        ended.peek()?;
+        let mut next = self.clone();
         let bounds = next.bounds.get_or_insert_default();
         let mut older = std::mem::take(&mut bounds.older).into_vec();
         for secret in ended {
@@ -189,13 +205,13 @@ impl Record {
             }
         }
         bounds.older = older.into();
-        Arc::new(next)
+        Some(next)
     }
 
-    /// Follows on `former` in the same entry: whose instant of use is whose stays as it was.
-    pub(super) fn succeed(self: Arc<Self>, former: &Self) -> Arc<Self> {
+    /// As it follows on `former` in the same entry: whose instant of use is whose stays as it was. None: it does as it is.
+    pub(super) fn succeeding(&self, former: &Self) -> Option<Self> {
         let turn = if self.digest == former.digest { former.turn } else { 1 - former.turn };
-        if self.turn == turn { self } else { Arc::new(Self { turn, ..Self::clone(&self) }) }
+        (self.turn != turn).then(|| Self { turn, ..self.clone() })
     }
 
     /// One of the older secrets; none: it is the newest.
@@ -214,26 +230,96 @@ impl Record {
     }
 }
 
-impl Entry {
-    pub(super) fn new(record: Arc<Record>) -> Arc<Self> {
-        Arc::new(Self {
-            record: ArcSwap::new(record),
+impl RecordRef {
+    /// The first record of a key, in an entry of its own.
+    pub(super) fn first(record: Record) -> Self {
+        let entry = Entry {
+            first: record,
+            later: ArcSwapOption::empty(),
+            standing: AtomicU64::new(new_account() << 1),
             limits: limit::State::default(),
-            account: AtomicU64::new(new_account()),
             used_s: Default::default(),
-        })
+        };
+        Self { entry: EntryRef::new(entry), later: None }
     }
 
-    /// What is known of the key, as of now. Takes no lock and counts no reference.
-    pub fn record(&self) -> RecordGuard {
-        self.record.load()
+    /// Another record of an entry's key; it is in force when the entry says so.
+    pub(super) fn later(entry: EntryRef, record: Record) -> Self {
+        debug_assert_eq!(record.id, *entry.id());
+        Self { entry, later: Some(Arc::new(record)) }
+    }
+
+    /// Another record of the same key.
+    pub(super) fn followed_by(&self, next: Record) -> Self {
+        Self::later(EntryRef::clone(&self.entry), next)
+    }
+
+    /// The record that is in force, and the account as it was before that was read: see [`Entry::account`].
+    pub(super) fn in_force(entry: EntryRef) -> (Self, u64) {
+        let (later, account) = entry.standing();
+        (Self { entry, later }, account)
+    }
+
+    /// Where the key's use is counted.
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+
+    pub(super) const fn entry_ref(&self) -> &EntryRef {
+        &self.entry
+    }
+}
+
+impl Deref for RecordRef {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        self.later.as_deref().unwrap_or(&self.entry.first)
+    }
+}
+
+impl Deref for RecordGuard<'_> {
+    type Target = Record;
+
+    fn deref(&self) -> &Record {
+        self.later.as_deref().unwrap_or(&self.entry.first)
+    }
+}
+
+impl fmt::Debug for RecordRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl Entry {
+    /// The key's id, which all its records have.
+    pub(super) const fn id(&self) -> &KeyId {
+        &self.first.id
+    }
+
+    /// What is known of the key, as of now. Takes no lock.
+    pub(super) fn record(&self) -> RecordGuard<'_> {
+        RecordGuard { entry: self, later: self.standing().0 }
+    }
+
+    /// Whether the key is active, disabled or revoked, as of now.
+    pub fn state(&self) -> State {
+        self.record().state
     }
 
     /// The same for as long as the key's owner and plan are; never given to another key, owner or plan while the process lives.
     ///
     /// To be read before the record: then a new number is never taken for that of an old record.
-    pub fn account(&self) -> u64 {
-        self.account.load(Ordering::Acquire)
+    fn account(&self) -> u64 {
+        self.standing.load(Ordering::Acquire) >> 1
+    }
+
+    /// The record that is in force, if it is not the first, and the account before it was read.
+    fn standing(&self) -> (Option<Arc<Record>>, u64) {
+        let standing = self.standing.load(Ordering::Acquire);
+        let later = if standing & 1 == 1 { self.later.load_full() } else { None };
+        (later, standing >> 1)
     }
 
     /// What its limits have counted.
@@ -256,17 +342,17 @@ impl Entry {
         (used_s > 0).then(|| Timestamp::from_unix_ms(i64::from(used_s) * 1000))
     }
 
-    /// Replaces what is known of the key; its record must [`Record::succeed`] the one before.
-    pub(super) fn set_record(&self, record: Arc<Record>) {
+    /// Replaces what is known of the key; its record must be [`Record::succeeding`] the one before.
+    pub(super) fn set_record(&self, next: &RecordRef) {
         let former = self.record();
-        if record.turn != former.turn {
-            self.used_s[usize::from(record.turn)].store(0, Ordering::Relaxed);
+        if next.turn != former.turn {
+            self.used_s[usize::from(next.turn)].store(0, Ordering::Relaxed);
         }
-        let is_other = record.owner != former.owner || record.plan != former.plan;
-        self.record.store(record);
-        if is_other {
-            self.account.store(new_account(), Ordering::Release);
-        }
+        let is_other = next.owner != former.owner || next.plan != former.plan;
+        let account = if is_other { new_account() } else { self.account() };
+        self.later.store(next.later.clone());
+        // Whoever has read this before goes on with the record that was in force then, or finds the next one already.
+        self.standing.store(account << 1 | u64::from(next.later.is_some()), Ordering::Release);
     }
 }
 

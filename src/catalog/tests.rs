@@ -5,6 +5,7 @@ mod sources;
 mod unreadable;
 
 use std::collections::BTreeMap;
+use std::ptr;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
@@ -105,14 +106,14 @@ fn use_up(catalog: &Catalog, n: u64) {
     let found = find(catalog, n).unwrap();
     let rules = catalog.rules();
     let plan = rules.plan(found.record.plan.unwrap()).unwrap();
-    limit::take(&plan.limits, found.entry.limits(), 10, NOW).unwrap();
+    limit::take(&plan.limits, found.record.entry().limits(), 10, NOW).unwrap();
 }
 
 fn remaining(catalog: &Catalog, n: u64) -> u64 {
     let found = find(catalog, n).unwrap();
     let rules = catalog.rules();
     let plan = rules.plan(found.record.plan.unwrap()).unwrap();
-    limit::peek(&plan.limits, found.entry.limits(), NOW).remaining
+    limit::peek(&plan.limits, found.record.entry().limits(), NOW).remaining
 }
 
 fn numbers(applied: Applied) -> [usize; 4] {
@@ -125,7 +126,7 @@ fn keys_of_the_file_are_found_by_each_of_their_digests() {
     let applied = apply(&catalog, &[], &[file_key("b", None, &[1, 2]), file_key("a", None, &[3])]);
     assert_eq!((numbers(applied), applied.generation, catalog.generation()), ([2, 0, 0, 0], 1, 1));
     assert_eq!([1, 2, 3, 4].map(|n| id(&catalog, n)), ["b", "b", "a", "-"]);
-    assert!(Arc::ptr_eq(&find(&catalog, 1).unwrap().entry, &find(&catalog, 2).unwrap().entry));
+    assert!(ptr::eq(find(&catalog, 1).unwrap().record.entry(), find(&catalog, 2).unwrap().record.entry()));
 }
 
 #[test]
@@ -137,7 +138,7 @@ fn the_same_file_again_changes_nothing_but_the_generation() {
     let applied = apply(&catalog, &[plan("p", &["l"])], &keys);
     let after = find(&catalog, 1).unwrap();
     assert_eq!((numbers(applied), applied.generation), ([0, 0, 0, 2], 2));
-    assert!(Arc::ptr_eq(&before.record, &after.record) && Arc::ptr_eq(&before.entry, &after.entry));
+    assert!(ptr::eq(&*before.record, &*after.record) && ptr::eq(before.record.entry(), after.record.entry()));
     assert!(catalog.rules().former().is_none());
 }
 
@@ -240,10 +241,10 @@ fn a_key_on_a_plan_that_never_was_is_not_a_key_without_a_plan() {
 fn a_revoked_key_is_revoked_with_the_next_look_up() {
     let catalog = Catalog::new();
     apply(&catalog, &[], &[in_state("a", 1, State::Active)]);
-    let kept = find(&catalog, 1).unwrap().entry;
+    let kept = find(&catalog, 1).unwrap().record;
     apply(&catalog, &[], &[in_state("a", 1, State::Revoked)]);
     assert_eq!(find(&catalog, 1).unwrap().record.state, State::Revoked);
-    assert_eq!(kept.record().state, State::Revoked, "whoever holds the entry sees it too");
+    assert_eq!(kept.entry().state(), State::Revoked, "whoever holds the entry sees it too");
 }
 
 fn slots(rules: &Rules, plan: &str) -> Vec<(String, usize)> {

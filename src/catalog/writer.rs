@@ -6,42 +6,39 @@
 //! [`super::Catalog`] under its lock.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
+use super::held::Held;
 use super::index::Keys;
-use super::record::{Entry, Record, Source};
+use super::record::{Entry, EntryRef, Record, RecordRef, Source};
 use crate::key::{Digest, KeyId, Name, State};
 
 /// The keys in force by id, and all claims that they are made of.
 #[derive(Default)]
 pub(super) struct Writer {
-    held: HashTable<Arc<Entry>>,
-    hasher: RandomState,
+    held: Held,
     /// Of ids that both sources speak of. All others' claim is their entry's record.
     both: HashMap<KeyId, Claims>,
     /// Entries that claim a digest which leads to another, by the digest's place in the index.
-    losers: HashMap<u64, Vec<Arc<Entry>>>,
+    losers: HashMap<u64, Vec<EntryRef>>,
     /// What the file says, sorted by id.
-    pub(super) file: Vec<Arc<Record>>,
+    pub(super) file: Vec<RecordRef>,
     owners: HashSet<Arc<Name>>,
 }
 
 /// What the sources say of one id.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    file: Option<Arc<Record>>,
-    store: Option<Arc<Record>>,
+    file: Option<RecordRef>,
+    store: Option<RecordRef>,
 }
 
 /// What is to become of one id.
 pub(super) struct Step {
-    pub(super) current: Option<Arc<Entry>>,
+    pub(super) current: Option<EntryRef>,
     id: KeyId,
     claims: Claims,
-    pub(super) next: Option<Arc<Record>>,
+    pub(super) next: Option<RecordRef>,
 }
 
 /// Two keys that cannot both be in force as they are written down.
@@ -61,7 +58,7 @@ pub enum Conflict {
 }
 
 impl Claims {
-    fn put(&mut self, source: Source, claim: Option<Arc<Record>>) {
+    fn put(&mut self, source: Source, claim: Option<RecordRef>) {
         match source {
             Source::File => self.file = claim,
             Source::Store => self.store = claim,
@@ -69,18 +66,18 @@ impl Claims {
     }
 
     /// What is in force of it.
-    fn in_force(&self) -> Option<Arc<Record>> {
+    fn in_force(&self) -> Option<RecordRef> {
         match (&self.file, &self.store) {
             (None, None) => None,
-            (Some(only), None) | (None, Some(only)) => Some(Arc::clone(only)),
+            (Some(only), None) | (None, Some(only)) => Some(only.clone()),
             (Some(file), Some(store)) if is_revoked(file) || is_revoked(store) => {
-                Some(Arc::new(if file.digests().next().is_some() {
-                    file.revoked_with(store)
-                } else {
-                    store.revoked_with(file)
-                }))
+                let of_file = file.digests().next().is_some();
+                let (named, other) = if of_file { (file, store) } else { (store, file) };
+                Some(named.followed_by(named.revoked_with(other)))
             }
-            (Some(file), Some(store)) => Some(file.with_ends_of(store)),
+            (Some(file), Some(store)) => {
+                Some(file.with_ends_of(store).map_or(file.clone(), |next| file.followed_by(next)))
+            }
         }
     }
 
@@ -101,22 +98,32 @@ impl Writer {
     }
 
     /// The entry of the key with this id.
-    pub(super) fn entry(&self, id: &KeyId) -> Option<&Arc<Entry>> {
-        self.held.find(self.hasher.hash_one(id), |entry| entry.record().id == *id)
+    pub(super) fn entry(&self, id: &KeyId) -> Option<&EntryRef> {
+        self.held.find(id)
+    }
+
+    /// What a source says of a key, for the key's entry; a key that has none yet gets one.
+    pub(super) fn claim(&self, record: Record) -> RecordRef {
+        match self.entry(&record.id) {
+            Some(entry) => RecordRef::later(EntryRef::clone(entry), record),
+            None => RecordRef::first(record),
+        }
     }
 
     /// What follows if `source` says this of the key with this id from now on. Changes nothing.
-    pub(super) fn step(&self, source: Source, id: &KeyId, claim: Option<Arc<Record>>) -> Step {
+    pub(super) fn step(&self, source: Source, id: &KeyId, claim: Option<RecordRef>) -> Step {
         let current = self.entry(id).cloned();
+        let former = current.clone().map(|entry| RecordRef::in_force(entry).0);
         let mut claims = self.both.get(id).cloned().unwrap_or_default();
-        if let (false, Some(entry)) = (claims.are_both(), &current) {
-            let record = Arc::clone(&entry.record());
-            claims.put(record.source, Some(record));
+        if let (false, Some(former)) = (claims.are_both(), &former) {
+            claims.put(former.source, Some(former.clone()));
         }
         claims.put(source, claim);
-        let former = current.as_ref().map(|entry| entry.record());
         let next = match (claims.in_force(), former) {
-            (Some(next), Some(former)) => Some(next.succeed(&former)),
+            (Some(next), Some(former)) => Some(match next.succeeding(&former) {
+                Some(other) => next.followed_by(other),
+                None => next,
+            }),
             (next, _) => next,
         };
         Step { current, id: id.clone(), claims, next }
@@ -138,24 +145,22 @@ impl Writer {
         }
     }
 
-    fn add(&mut self, keys: &Keys, record: &Arc<Record>) {
+    fn add(&mut self, keys: &Keys, record: &RecordRef) {
         keys.recount(None, counted(record));
-        let entry = Entry::new(Arc::clone(record));
-        let hash = self.hasher.hash_one(&record.id);
-        self.held.insert_unique(hash, Arc::clone(&entry), |entry| self.hasher.hash_one(&entry.record().id));
-        record.digests().for_each(|digest| self.claim(keys, &digest, &entry));
+        self.held.insert(EntryRef::clone(record.entry_ref()));
+        record.digests().for_each(|digest| self.claim_digest(keys, &digest, record.entry_ref()));
     }
 
     /// New digests lead here before the record has them, and old ones as long as it has.
-    fn change(&mut self, keys: &Keys, entry: &Arc<Entry>, next: &Arc<Record>) {
-        let former = Arc::clone(&entry.record());
-        if former == *next {
+    fn change(&mut self, keys: &Keys, entry: &EntryRef, next: &RecordRef) {
+        let (former, _) = RecordRef::in_force(EntryRef::clone(entry));
+        if *former == **next {
             return;
         }
         keys.recount(counted(&former), counted(next));
         let gained = next.digests().filter(|digest| former.secret(digest).is_none());
-        gained.for_each(|digest| self.claim(keys, &digest, entry));
-        entry.set_record(Arc::clone(next));
+        gained.for_each(|digest| self.claim_digest(keys, &digest, entry));
+        entry.set_record(next);
         next.digests().for_each(|digest| self.settle(keys, &digest));
         let lost = former.digests().filter(|digest| next.secret(digest).is_none());
         lost.for_each(|digest| self.leave(keys, &digest, entry));
@@ -164,23 +169,20 @@ impl Writer {
         }
     }
 
-    fn remove(&mut self, keys: &Keys, entry: &Arc<Entry>) {
-        let record = Arc::clone(&entry.record());
+    fn remove(&mut self, keys: &Keys, entry: &EntryRef) {
+        let record = entry.record();
         keys.recount(counted(&record), None);
         record.digests().for_each(|digest| self.leave(keys, &digest, entry));
-        let found = self.held.find_entry(self.hasher.hash_one(&record.id), |held| Arc::ptr_eq(held, entry));
-        if let Ok(held) = found {
-            held.remove();
-        }
+        self.held.remove(entry.id());
     }
 
     /// Leads a digest to this entry, or notes that another has it.
-    fn claim(&mut self, keys: &Keys, digest: &Digest, entry: &Arc<Entry>) {
+    fn claim_digest(&mut self, keys: &Keys, digest: &Digest, entry: &EntryRef) {
         match keys.entry(digest) {
             None => keys.insert(digest, entry),
-            Some(holder) if Arc::ptr_eq(&holder, entry) => {}
+            Some(holder) if EntryRef::ptr_eq(&holder, entry) => {}
             Some(_) => {
-                self.losers.entry(digest.spread()).or_default().push(Arc::clone(entry));
+                self.losers.entry(digest.spread()).or_default().push(EntryRef::clone(entry));
                 self.settle(keys, digest);
             }
         }
@@ -198,8 +200,8 @@ impl Writer {
     }
 
     /// Takes a digest from this entry; who claims it too has it then.
-    fn leave(&mut self, keys: &Keys, digest: &Digest, entry: &Arc<Entry>) {
-        let holds = keys.entry(digest).is_some_and(|holder| Arc::ptr_eq(&holder, entry));
+    fn leave(&mut self, keys: &Keys, digest: &Digest, entry: &EntryRef) {
+        let holds = keys.entry(digest).is_some_and(|holder| EntryRef::ptr_eq(&holder, entry));
         let Some(losers) = self.losers.get_mut(&digest.spread()) else {
             if holds {
                 keys.remove(digest);
@@ -210,7 +212,7 @@ impl Writer {
             let heir = (0..losers.len()).max_by_key(|place| rank(&losers[*place], digest));
             keys.insert(digest, &losers.swap_remove(heir.expect("losers are never an empty list")));
         } else {
-            losers.retain(|loser| !Arc::ptr_eq(loser, entry));
+            losers.retain(|loser| !EntryRef::ptr_eq(loser, entry));
         }
         if losers.is_empty() {
             self.losers.remove(&digest.spread());
@@ -225,8 +227,8 @@ impl Writer {
         };
         let mut conflicts: Vec<_> = self.both.iter().filter_map(same_id).collect();
         for (spread, losers) in &self.losers {
-            let Some(winner) = keys.entry_at(*spread).map(|entry| entry.record().id.clone()) else { continue };
-            let lost = losers.iter().map(|loser| loser.record().id.clone());
+            let Some(winner) = keys.entry_at(*spread).map(|entry| entry.id().clone()) else { continue };
+            let lost = losers.iter().map(|loser| loser.id().clone());
             conflicts.extend(lost.map(|loser| Conflict::Secret { winner: winner.clone(), loser }));
         }
         conflicts

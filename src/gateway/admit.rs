@@ -3,14 +3,10 @@
 //! Cheap and certain checks come first; the limits are touched last, because they are the only step with an effect.
 //! Called by `connection` for each request; forwarding demands the [`Admitted`] that only this makes.
 
-use std::sync::Arc;
-
-use arc_swap::Guard;
-
 use super::facts::Reading;
 use super::local::Local;
 use super::shared::Shared;
-use crate::catalog::{Entry, Found, Keys, PlanId, Record};
+use crate::catalog::{Found, Keys, PlanId, Record, RecordRef};
 use crate::http1::Length;
 use crate::limit::{self, Allowance, Refused};
 use crate::meter::QuotaStanding;
@@ -34,10 +30,8 @@ pub(super) struct Admitted {
 /// The key behind an admitted request.
 #[derive(Debug)]
 pub(super) struct Holder {
-    /// The key as it is now.
-    pub(super) entry: Arc<Entry>,
-    /// The key's record as it was when the request was admitted.
-    pub(super) record: Arc<Record>,
+    /// The key's record as it was when the request was admitted, and its entry.
+    pub(super) record: RecordRef,
     /// What its use is counted under.
     pub(super) account: u64,
     /// What its limits have left.
@@ -54,7 +48,7 @@ pub(super) struct Refusal {
     /// The route, if one was found.
     pub(super) route: Option<usize>,
     /// The key, if one was found.
-    pub(super) record: Option<Arc<Record>>,
+    pub(super) record: Option<RecordRef>,
     /// What its use is counted under.
     pub(super) account: u64,
     /// What of the plan is used up, if that is why.
@@ -89,10 +83,10 @@ pub(super) fn admit(
 ) -> Result<Admitted, Refusal> {
     let find = |presented: &[u8]| look_up(local, shared.catalog.keys(), presented);
     let Examined { permit, route, key } = examine(local, reading, now, find)?;
-    let Some((Found { entry, record, secret, account }, plan)) = key else {
+    let Some((Found { record, secret, account }, plan)) = key else {
         return Ok(Admitted { _permit: permit, route, charged: 0, holder: None, _place: None });
     };
-    let known = |denial| Refusal { record: Some(Arc::clone(&record)), account, ..Refusal::of(denial) };
+    let known = |denial| Refusal { record: Some(record.clone()), account, ..Refusal::of(denial) };
     let of_key = |denial| Refusal { route: Some(route), ..known(denial) };
     let cost = local.rules.routes[route].cost;
     let charge = plan.filter(|(_, plan)| !plan.quotas.is_empty());
@@ -105,13 +99,13 @@ pub(super) fn admit(
             .map_err(|quota| used_up(of_plan, quota))?;
     }
 
-    let place = Place::take(&entry, plan.map(|(_, plan)| plan)).map_err(of_key)?;
+    let place = Place::take(&record, plan.map(|(_, plan)| plan)).map_err(of_key)?;
     let allowance = match plan {
         Some((id, plan)) if !plan.limits.is_empty() => {
-            local.rules.count_under(id, entry.limits(), now);
+            local.rules.count_under(id, record.entry().limits(), now);
             let reached =
                 |refused| Refusal { reached: Some((id, Reached::Limit(refused))), ..of_key(Denial::LimitExceeded) };
-            Some((id, limit::take(&plan.limits, entry.limits(), cost, now).map_err(reached)?))
+            Some((id, limit::take(&plan.limits, record.entry().limits(), cost, now).map_err(reached)?))
         }
         _ => None,
     };
@@ -122,8 +116,8 @@ pub(super) fn admit(
         }
         None => None,
     };
-    entry.note_use(&record, secret, wall(now));
-    let holder = Holder { entry, record: Guard::into_inner(record), account, allowance, quota };
+    record.entry().note_use(&record, secret, wall(now));
+    let holder = Holder { record, account, allowance, quota };
     let charged = if quota.is_some() { cost } else { 0 };
     Ok(Admitted { _permit: permit, route, charged, holder: Some(holder), _place: place })
 }
@@ -153,8 +147,7 @@ pub(super) fn examine<'l>(
     };
     local.rules.wire.form.check(presented).map_err(|_| on_route(Denial::KeyMalformed))?;
     let found = find(presented).ok_or_else(|| on_route(Denial::KeyUnknown))?;
-    let of_key =
-        |denial| Refusal { record: Some(Arc::clone(&found.record)), account: found.account, ..on_route(denial) };
+    let of_key = |denial| Refusal { record: Some(found.record.clone()), account: found.account, ..on_route(denial) };
 
     let rights = found.record.rights(&local.rules, found.secret);
     let permit = policy::permit(&rights, route, facts, wall(now)).map_err(of_key)?;
@@ -212,13 +205,13 @@ impl Refusal {
 
 /// A place among the concurrent requests of a key; given back when it is dropped, however the request ends.
 #[derive(Debug)]
-struct Place(Arc<Entry>);
+struct Place(RecordRef);
 
 impl Place {
-    fn take(entry: &Arc<Entry>, plan: Option<&Plan>) -> Result<Option<Self>, Denial> {
+    fn take(record: &RecordRef, plan: Option<&Plan>) -> Result<Option<Self>, Denial> {
         match plan.and_then(|plan| plan.concurrency) {
             None => Ok(None),
-            Some(most) if entry.limits().enter(most) => Ok(Some(Self(Arc::clone(entry)))),
+            Some(most) if record.entry().limits().enter(most) => Ok(Some(Self(record.clone()))),
             Some(_) => Err(Denial::ConcurrencyExceeded),
         }
     }
@@ -226,6 +219,6 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.limits().leave();
+        self.0.entry().limits().leave();
     }
 }

@@ -74,7 +74,7 @@ impl<'a> Watch<'a> {
     /// To be made before the request waits for the first time.
     fn new(admitted: &'a Admitted, request: &Request, thread: &'a Thread) -> Self {
         let ends = request.local.rules.wire.ends_revoked;
-        let entry = admitted.holder.as_ref().filter(|_| ends).map(|holder| &*holder.entry);
+        let entry = admitted.holder.as_ref().filter(|_| ends).map(|holder| holder.record.entry());
         Self { entry, thread, seen: thread.revocations() }
     }
 
@@ -84,7 +84,7 @@ impl<'a> Watch<'a> {
             return false;
         }
         self.seen = revocations;
-        self.entry.is_some_and(|entry| entry.record().state == State::Revoked)
+        self.entry.is_some_and(|entry| entry.state() == State::Revoked)
     }
 }
 

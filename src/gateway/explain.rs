@@ -182,7 +182,7 @@ impl Explanation {
         cost: u64,
         now: Instant,
     ) -> Result<(), Denial> {
-        let state = found.entry.limits();
+        let state = found.record.entry().limits();
         rules.count_under(id, state, now);
         let (key, extra, wall) = (&found.record.id, found.record.extra(), wall(now));
         let standings = quotas.standings(key, &plan.quotas, extra, wall);

@@ -4,12 +4,11 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::metering::Tally;
 use super::thread::Thread;
-use crate::catalog::Record;
+use crate::catalog::RecordRef;
 use crate::http1::Buffer;
 use crate::telemetry::{UpstreamResult, access};
 use crate::time::Instant;
@@ -24,7 +23,7 @@ pub(super) struct Trail {
     /// The route, once found.
     pub(super) route: Option<usize>,
     /// The key, once found.
-    pub(super) record: Option<Arc<Record>>,
+    pub(super) record: Option<RecordRef>,
     /// What its use is counted under, if the key is known: see [`Entry::account`](crate::catalog::Entry::account).
     pub(super) account: u64,
     /// Bytes of body from the client.

@@ -54,7 +54,7 @@ fn the_use_of_a_live_secret_is_not_that_of_one_that_has_ended() {
     rotated.secrets[2].until = Some(BEGIN);
     follow(&catalog, rotated);
     let found = find(&catalog, 2).unwrap();
-    found.entry.note_use(&found.record, found.secret, BEGIN);
+    found.record.entry().note_use(&found.record, found.secret, BEGIN);
     assert_eq!([1, 2, 3].map(|n| catalog.keys().last_use(&digest(n))), [None, Some(BEGIN), None]);
     let mut uses = Vec::new();
     catalog.keys().used_since(BEGIN, &mut |digest, at| uses.push((digest, at)));
@@ -83,7 +83,7 @@ fn an_older_secret_ends_when_its_time_is_over() {
         found.record.rights(&catalog.rules(), found.secret).expires
     };
     assert_eq!((ends(2), ends(1)), (None, Some(end)));
-    assert!(Arc::ptr_eq(&find(&catalog, 1).unwrap().entry, &find(&catalog, 2).unwrap().entry));
+    assert!(ptr::eq(find(&catalog, 1).unwrap().record.entry(), find(&catalog, 2).unwrap().record.entry()));
 }
 
 #[test]

@@ -151,7 +151,7 @@ fn each_secret_has_its_own_last_use_through_a_rotation() {
     let at = |s: i64| Timestamp::from_unix_ms(BEGIN.as_unix_ms() + s * 1000);
     let used = |n, now| {
         let found = find(&catalog, n).unwrap();
-        found.entry.note_use(&found.record, found.secret, now);
+        found.record.entry().note_use(&found.record, found.secret, now);
     };
     follow(&catalog, stored("s", &[1], State::Active));
     used(1, at(5));
@@ -327,7 +327,7 @@ fn uses_are_noted_in_the_store() {
     follower.commit(put("s", &[1])).unwrap();
     let now = crate::time::wall(crate::time::now());
     let found = find(follower.catalog(), 1).unwrap();
-    found.entry.note_use(&found.record, found.secret, now);
+    found.record.entry().note_use(&found.record, found.secret, now);
     follower.note_uses().unwrap();
     let (_, key) = follower.store().key(&"s".parse().unwrap()).unwrap().unwrap();
     assert_eq!(key.secrets[0].last_used.map(Timestamp::as_unix_s), Some(now.as_unix_s()));
