@@ -18,7 +18,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use papaya::Guard;
 
 use keygate::catalog::{Applied, Catalog, FileKey, RuleSet, Rules, Wire};
-use keygate::key::{Digest, Key, Name, State};
+use keygate::key::{Digest, Extra, Key, Name, State};
 use keygate::route::Route;
 use keygate::{time, upstream};
 
@@ -159,6 +159,7 @@ fn file(count: usize, owner: &str) -> Vec<FileKey> {
         not_before: None,
         expires: None,
         state: State::Active,
+        extra: Extra::default(),
     };
     (0..count).map(|n| FileKey { key: key(n), digests: vec![digest(n)] }).collect()
 }

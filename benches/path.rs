@@ -12,7 +12,7 @@ use divan::{Bencher, black_box};
 
 use keygate::catalog::{Catalog, FileKey, RuleSet, Rules, Wire};
 use keygate::gateway::Desk;
-use keygate::key::{Digest, Form, Key, State};
+use keygate::key::{Digest, Extra, Form, Key, State};
 use keygate::limit::{self, Limit};
 use keygate::meter::ledger::{self, Keeper};
 use keygate::policy::Plan;
@@ -126,6 +126,7 @@ fn key(n: usize, rules: usize) -> Key {
         not_before: None,
         expires: None,
         state: State::Active,
+        extra: Extra::default(),
     }
 }
 

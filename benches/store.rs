@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use keygate::key::{Digest, Key, KeyId, State, StoredDigest};
+use keygate::key::{Digest, Extra, Key, KeyId, State, StoredDigest};
 use keygate::store::{
     Action, Actor, Change, Commit, Expect, Origin, Record, SqliteStore, Store, StoredKey, StoredSecret, backup, check,
 };
@@ -178,6 +178,7 @@ fn stored(n: usize) -> StoredKey {
         not_before: None,
         expires: Some(NOW),
         state: State::Active,
+        extra: Extra::default(),
     };
     let secret = StoredSecret {
         digest: StoredDigest { pepper: None, digest: digest(n) },

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use keygate::catalog::{Catalog, FileKey, RuleSet, Rules, Wire};
 use keygate::gateway::{DENIALS, Gateway, Metering, OUTCOMES, Options, start};
-use keygate::key::{Key, State};
+use keygate::key::{Extra, Key, State};
 use keygate::limit::Limit;
 use keygate::meter::ledger::{Account, Amount, Band, Class, Keeper, Minute, Options as LedgerOptions, Use};
 use keygate::policy::{Period, Plan, Quota};
@@ -116,6 +116,7 @@ fn catalog(backend: SocketAddr) -> Arc<Catalog> {
         not_before: None,
         expires: None,
         state: State::Active,
+        extra: Extra::default(),
     };
     let rules = Rules::compile(set, Some(&catalog.rules()), time::now()).unwrap();
     catalog.apply(rules, vec![FileKey { key, digests }]);

@@ -18,7 +18,7 @@ use super::create::{self, Draft};
 use super::door::blocking;
 use super::keys::document;
 use super::problem::{Code, FieldError, Problem};
-use super::wire::{Create, SecretText};
+use super::wire::{Create, ExtraAsked, SecretText};
 use crate::catalog::Rules;
 use crate::key::{
     Digest, KeyId, STRENGTH_WITHOUT_PEPPER_BITS, Secret, State as KeyState, StoredDigest, estimated_strength_bits,
@@ -50,6 +50,8 @@ struct BatchKey {
     not_before: Option<String>,
     expires: Option<String>,
     env: Option<String>,
+    #[schema(value_type = Option<ExtraAsked>)]
+    extra_allowance: Option<Object<ExtraAsked>>,
     /// 1 to 64 of `A-Z a-z 0-9 _ . -`; absent: made.
     id: Option<String>,
     /// A secret that clients have, of whatever shape: 1 to 256 visible ASCII characters.
@@ -357,8 +359,8 @@ fn refused(code: &'static str, detail: String) -> RowDone {
 
 impl From<BatchKey> for Create {
     fn from(row: BatchKey) -> Self {
-        let BatchKey { name, owner, plan, scopes, networks, not_before, expires, env, .. } = row;
-        Self { name, owner, plan, scopes, networks, not_before, expires, env }
+        let BatchKey { name, owner, plan, scopes, networks, not_before, expires, env, extra_allowance, .. } = row;
+        Self { name, owner, plan, scopes, networks, not_before, expires, env, extra_allowance }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::Api;
 use super::auth::Caller;
 use super::body::Condition;
-use super::create::{DEFAULT_ENV, check_lifetime, new_secret, repeated, stored_secret};
+use super::create::{DEFAULT_ENV, check_lifetime, extra, new_secret, repeated, stored_secret};
 use super::idempotency::{Answered, Named, json};
 use super::problem::{Code, Problem};
 use super::sources::{Found, Shown};
@@ -194,6 +194,9 @@ fn patched(key: &Key, asked: &Patch, rules: &Rules, now: Timestamp) -> Result<Ke
     }
     if let Some(end) = &asked.expires {
         next.expires = faults.optional("expires", end.as_deref(), |text| values::end(text, now)).flatten();
+    }
+    if let Some(asked) = &asked.extra_allowance {
+        next.extra = extra(&mut faults, asked.as_ref(), next.extra);
     }
     check_lifetime(&mut faults, next.not_before, next.expires);
     faults.finish(Some(next))

@@ -6,13 +6,14 @@ use std::sync::{MutexGuard, PoisonError};
 
 use super::Api;
 use super::auth::Caller;
+use super::body::Object;
 use super::idempotency::{Answered, Named, json};
 use super::problem::{Code, Problem};
 use super::sources::Found;
 use super::values::{self, Faults};
-use super::wire::{Create, KeyBody, KeySecret};
+use super::wire::{Create, ExtraAsked, KeyBody, KeySecret};
 use crate::catalog::Rules;
-use crate::key::{GenerateError, Key, KeyId, Secret, State};
+use crate::key::{Extra, GenerateError, Key, KeyId, Secret, State};
 use crate::store::{
     Action, Change, Commit, CommitError, Expect, Filter, Idempotency, Refusal, Revision, StoredKey, StoredSecret,
 };
@@ -111,12 +112,13 @@ impl Draft {
             faults.note("env", "value", error);
         }
         check_lifetime(&mut faults, not_before.flatten(), expires.flatten());
+        let extra = extra(&mut faults, asked.extra_allowance.as_ref(), Extra::default());
         let draft = (|| {
             let id = "unnamed".parse().expect("it is an id");
             let state = State::Active;
             let (name, owner, plan, scopes) = (name?, owner?, plan?, scopes?);
             let (networks, not_before, expires) = (networks?, not_before?, expires?);
-            let key = Key { id, name, owner, plan, scopes, networks, not_before, expires, state };
+            let key = Key { id, name, owner, plan, scopes, networks, not_before, expires, state, extra };
             Some(Self { key, env: env.to_owned() })
         })();
         faults.finish(draft)
@@ -132,10 +134,11 @@ impl Draft {
             ));
         }
         let is_own = self.key.owner.as_ref().is_none_or(|asked| asked == owner);
-        if !is_own || self.key.plan.is_some() || !self.key.scopes.is_empty() {
+        let is_plain = self.key.plan.is_none() && self.key.scopes.is_empty() && self.key.extra == Extra::default();
+        if !is_own || !is_plain {
             return Err(Problem::new(
                 Code::Forbidden,
-                "this token makes keys of its own owner alone, and gives them no plan and no scopes",
+                "this token makes keys of its own owner alone, and gives them no plan, no scopes and no extra allowance",
             ));
         }
         self.key.owner = Some(owner.clone());
@@ -189,6 +192,19 @@ pub(super) fn check_lifetime(faults: &mut Faults, not_before: Option<Timestamp>,
     {
         faults.note("expires", "value", "it is to be after `not_before`");
     }
+}
+
+/// What a key has beyond its plan's quotas, once what is asked for has been put over what it has; none clears it.
+pub(super) fn extra(faults: &mut Faults, asked: Option<&Object<ExtraAsked>>, has: Extra) -> Extra {
+    let Some(Object(ExtraAsked { day, month })) = asked else { return Extra::default() };
+    let mut over = |field: &str, asked: Option<Option<u64>>, has: u64| {
+        let units = asked.map_or(has, Option::unwrap_or_default);
+        if units > Extra::MOST {
+            faults.note(&format!("extra_allowance.{field}"), "value", format!("at most {} are possible", Extra::MOST));
+        }
+        units
+    };
+    Extra { day: over("day", *day, has.day), month: over("month", *month, has.month) }
 }
 
 fn past_end() -> Problem {

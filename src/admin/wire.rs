@@ -6,6 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::body::Object;
 use super::sources::{Shown, ShownSecret, Source};
 use super::values::shown;
 use crate::key::{self, Name};
@@ -31,6 +32,7 @@ pub(super) struct KeyBody {
     #[schema(required = true, format = DateTime)]
     expires: Option<String>,
     state: StateWord,
+    extra_allowance: ExtraBody,
     source: SourceWord,
     /// The newest first; two during a rotation.
     secrets: Vec<SecretBody>,
@@ -48,6 +50,16 @@ pub(super) struct KeyBody {
     /// What the file and the store do not agree on.
     #[schema(required = true)]
     conflict: Option<String>,
+}
+
+/// What a key may use up beyond the quotas of its plan.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = ExtraAllowance)]
+struct ExtraBody {
+    /// Beyond a quota of a day.
+    day: u64,
+    /// Beyond a quota of a month.
+    month: u64,
 }
 
 /// What is known of a secret.
@@ -158,6 +170,23 @@ pub(super) struct Create {
     /// A word in the secret, such as `live` or `test`.
     #[schema(pattern = "^[a-z][a-z0-9]{1,7}$", default = "live")]
     pub(super) env: Option<String>,
+    #[schema(value_type = Option<ExtraAsked>)]
+    pub(super) extra_allowance: Option<Object<ExtraAsked>>,
+}
+
+/// What a key shall be able to use up beyond the quotas of its plan; null is 0.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ExtraAllowanceChange)]
+pub(super) struct ExtraAsked {
+    /// Beyond a quota of a day.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
+    pub(super) day: Option<Option<u64>>,
+    /// Beyond a quota of a month.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
+    pub(super) month: Option<Option<u64>>,
 }
 
 /// A scope (RFC 6749 section 3.3).
@@ -193,15 +222,19 @@ pub(super) struct Patch {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<String>, pattern = "^([0-9]{1,9}(ms|s|m|h)|[0-9]{1,5}d|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2}))$")]
     pub(super) expires: Option<Option<String>>,
+    /// In force at once; of its fields too, what is absent stays.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<ExtraAsked>)]
+    pub(super) extra_allowance: Option<Option<Object<ExtraAsked>>>,
 }
 
 impl Patch {
     /// Whether it leaves everything but the name as it is.
     pub(super) fn is_of_the_name_alone(&self) -> bool {
-        let Self { name: _, owner, plan, scopes, networks, not_before, expires } = self;
+        let Self { name: _, owner, plan, scopes, networks, not_before, expires, extra_allowance } = self;
         let texts = [owner, plan, not_before, expires];
         let lists = [scopes, networks];
-        texts.iter().all(|text| text.is_none()) && lists.iter().all(|list| list.is_none())
+        extra_allowance.is_none() && texts.iter().all(|text| text.is_none()) && lists.iter().all(|list| list.is_none())
     }
 }
 
@@ -245,6 +278,7 @@ impl From<&Shown> for KeyBody {
             not_before: record.not_before.map(shown),
             expires: record.expires.map(shown),
             state: record.state.into(),
+            extra_allowance: ExtraBody { day: record.extra.day, month: record.extra.month },
             source: key.source.into(),
             secrets: secrets.iter().map(SecretBody::from).collect(),
             last_used: secrets.iter().filter_map(|secret| secret.last_used).max().map(shown),

@@ -102,9 +102,9 @@ impl RevokedUses {
 
 /// Tells that a key has used up a part of a quota.
 pub(super) fn tell(crossing: &Crossing) {
-    let Crossing { key, quota, percent } = crossing;
+    let Crossing { key, quota, allowed, percent } = crossing;
     let fields: &[(&str, &dyn std::fmt::Display)] =
-        &[("key", key), ("quota", &quota.name), ("requests", &quota.requests), ("percent", percent)];
+        &[("key", key), ("quota", &quota.name), ("requests", allowed), ("percent", percent)];
     log::warn("a key has used up this part of a quota", fields);
 }
 

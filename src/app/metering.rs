@@ -291,9 +291,10 @@ impl Works {
 
 /// What sinks hear of it. The same crossing has the same id, should it be told twice.
 fn event(crossing: &Crossing, now: Timestamp) -> Event {
-    let Crossing { key, quota, percent } = crossing;
-    let period = quota.period.start(now);
-    let id = format!("quota_{}_{}_{}_{percent}", quota.period.label(), period.as_unix_s(), fingerprint(key.as_str()));
+    let Crossing { key, quota, allowed, percent } = crossing;
+    let (period, begin) = (quota.period.label(), quota.period.start(now).as_unix_s());
+    // Another allowance is used up anew.
+    let id = format!("quota_{period}_{begin}_{}_{allowed}_{percent}", fingerprint(key.as_str()));
     Event {
         seq: 0,
         id,
@@ -302,8 +303,9 @@ fn event(crossing: &Crossing, now: Timestamp) -> Event {
         subject: key.to_string(),
         data: json!({
             "quota": quota.name.as_str(),
-            "period": quota.period.label(),
+            "period": period,
             "requests": quota.requests,
+            "allowed": allowed,
             "percent": percent,
         }),
     }

@@ -112,19 +112,12 @@ impl Record {
         source: Source,
         secrets: &[Secret],
     ) -> Self {
-        let Key { id, state, not_before, expires, scopes, networks, .. } = key;
+        let Key { id, state, not_before, expires, scopes, networks, extra, .. } = key;
         let newest = secrets.first();
         // The end of the newest secret is the key's own end.
         let expires = expires.into_iter().chain(newest.and_then(|secret| secret.until)).min();
         let older = secrets.iter().skip(1).take(MOST_OLDER).copied().collect();
-        let bounds = Bounds {
-            not_before,
-            expires,
-            scopes: scopes.into(),
-            networks: networks.into(),
-            extra: Extra::default(),
-            older,
-        };
+        let bounds = Bounds { not_before, expires, scopes: scopes.into(), networks: networks.into(), extra, older };
         let bounds = (bounds != Bounds::default()).then(|| Box::new(bounds));
         Self { id, owner, plan, state, source, turn: 0, digest: newest.map(|secret| secret.digest), bounds }
     }

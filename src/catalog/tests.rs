@@ -13,7 +13,7 @@ use std::time::Duration;
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
 use super::*;
-use crate::key::{Digest, Key, State};
+use crate::key::{Digest, Extra, Key, State};
 use crate::limit::{self, Limit};
 use crate::policy::Plan;
 use crate::route::Route;
@@ -40,6 +40,7 @@ fn key(id: &str, plan: Option<&str>) -> Key {
         not_before: None,
         expires: None,
         state: State::Active,
+        extra: Extra::default(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::form::{self, Form};
 use crate::http1::{BUFFER_BYTES, MAX_FIELDS};
+use crate::key::Extra;
 
 /// One field of a mapping.
 #[derive(Debug)]
@@ -696,7 +697,13 @@ pub(super) const KEY: &[Field] = &[
     ),
     optional("not_before", Kind::Text(&form::TIMESTAMP), "Not valid before this time."),
     optional("expires", Kind::Text(&form::TIMESTAMP), "Not valid from this time on."),
+    optional("extra_allowance", Kind::Object(EXTRA), "What it may use up beyond the quotas of its plan."),
     default("disabled", Kind::Switch, Literal::Switch(false), "Refused until this is false again."),
+];
+
+pub(super) const EXTRA: &[Field] = &[
+    default("day", Kind::Integer(0, Extra::MOST), Literal::Integer(0), "More than each quota of a day gives."),
+    default("month", Kind::Integer(0, Extra::MOST), Literal::Integer(0), "More than each quota of a month gives."),
 ];
 
 /// Where a secret is, if not in the file itself.

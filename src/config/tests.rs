@@ -601,6 +601,11 @@ fn keys_with_wrong_values_are_errors() {
         "as in orders:read",
     );
     check(
+        &key(&format!("digest: '{DIGEST}', extra_allowance: {{day: 1000000000001}}")),
+        "2:113 error: `keys.k.extra_allowance.day` must be",
+        "1000000000000",
+    );
+    check(
         &key(&format!("digest: '{DIGEST}', networks: []")),
         "2:100 error: `keys.k.networks` is an empty list",
         "if it is optional",

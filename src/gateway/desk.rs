@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::catalog::{FileKey, RuleSet, Rules, Wire};
-    use crate::key::{Key, State};
+    use crate::key::{Extra, Key, State};
     use crate::policy::Plan;
     use crate::route::Route;
     use crate::upstream;
@@ -117,6 +117,7 @@ mod tests {
             not_before: None,
             expires: None,
             state: State::Active,
+            extra: Extra::default(),
         };
         let rules = Rules::compile(set, Some(&catalog.rules()), NOW).unwrap();
         catalog.apply(rules, vec![FileKey { key, digests: vec![digest] }]);

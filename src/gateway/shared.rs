@@ -10,7 +10,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::flood::Flood;
 use crate::catalog::{Catalog, Record};
 use crate::key::KeyId;
-use crate::meter::{QuotaStanding, Quotas};
+use crate::meter::{Crossed, QuotaStanding, Quotas};
 use crate::policy::{Plan, Quota};
 use crate::time::{Instant, wall};
 
@@ -36,6 +36,8 @@ pub struct Crossing {
     pub key: KeyId,
     /// The quota.
     pub quota: Quota,
+    /// What it gives, with what the key has extra.
+    pub allowed: u64,
     /// 80 or 100.
     pub percent: u8,
 }
@@ -107,7 +109,8 @@ impl Shared {
     ) -> Result<QuotaStanding, QuotaStanding> {
         self.quotas.take(&record.id, &plan.quotas, record.extra(), cost, wall(now), |crossed| {
             let quota = plan.quotas[usize::from(crossed.index)].clone();
-            let _ = self.crossings.push(Crossing { key: record.id.clone(), quota, percent: crossed.percent });
+            let Crossed { allowed, percent, .. } = crossed;
+            let _ = self.crossings.push(Crossing { key: record.id.clone(), quota, allowed, percent });
         })
     }
 

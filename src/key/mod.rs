@@ -41,6 +41,8 @@ pub struct Key {
     pub expires: Option<Timestamp>,
     /// Active, disabled or revoked.
     pub state: State,
+    /// What it may use up beyond its plan's quotas.
+    pub extra: Extra,
 }
 
 /// More than a quota gives, per period; in force as soon as the key says so.
@@ -50,6 +52,11 @@ pub struct Extra {
     pub day: u64,
     /// Per month.
     pub month: u64,
+}
+
+impl Extra {
+    /// The most of each; no quota gives more by itself either.
+    pub const MOST: u64 = 1_000_000_000_000;
 }
 
 /// Where a key is in its life.

@@ -42,6 +42,8 @@ pub struct QuotaStanding {
 pub struct Crossed {
     /// Which of the plan's quotas.
     pub index: u8,
+    /// What it gives, with what the key has extra.
+    pub allowed: u64,
     /// 80 or 100.
     pub percent: u8,
 }
@@ -192,7 +194,7 @@ fn report(standing: &QuotaStanding, before: u64, crossed: &mut impl FnMut(Crosse
     for percent in [80, 100] {
         let threshold = (u128::from(standing.allowed) * u128::from(percent)).div_ceil(100);
         if u128::from(before) < threshold && threshold <= u128::from(standing.used) {
-            crossed(Crossed { index: standing.index, percent });
+            crossed(Crossed { index: standing.index, allowed: standing.allowed, percent });
         }
     }
 }

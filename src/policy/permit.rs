@@ -116,6 +116,7 @@ mod tests {
 
     use super::super::Presented;
     use super::*;
+    use crate::key::Extra;
     use crate::route::{Method, Methods};
 
     const START_MS: i64 = 1_000_000;
@@ -133,6 +134,7 @@ mod tests {
             not_before: Some(Timestamp::from_unix_ms(START_MS)),
             expires: Some(Timestamp::from_unix_ms(END_MS)),
             state: State::Active,
+            extra: Extra::default(),
         }
     }
 

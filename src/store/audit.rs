@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 use super::change::{Action, Commit, Event, Origin};
 use super::decide::Decided;
 use super::record::{Record, Revision, StoredKey, StoredSecret, Token, state_word};
+use crate::key::Extra;
 use crate::telemetry::log::Rfc3339;
 use crate::time::Timestamp;
 
@@ -221,8 +222,14 @@ fn shown_key(StoredKey { key, secrets, .. }: &StoredKey) -> Map<String, Value> {
         ("not_before", instant(key.not_before)),
         ("expires", instant(key.expires)),
         ("state", json!(state_word(key.state))),
+        ("extra_allowance", extra(key.extra)),
         ("secrets", secrets.iter().map(shown_secret).collect()),
     ])
+}
+
+fn extra(extra: Extra) -> Value {
+    let Extra { day, month } = extra;
+    if extra == Extra::default() { Value::Null } else { json!({"day": day, "month": month}) }
 }
 
 fn shown_secret(secret: &StoredSecret) -> Value {

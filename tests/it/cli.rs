@@ -173,6 +173,8 @@ fn a_key_that_is_made_offline_works_when_its_fragment_is_pasted() {
         "free",
         "--scope",
         "orders:read",
+        "--extra-day",
+        "5",
     ];
     let output = run(&arguments);
     assert_eq!(output.status.code(), Some(0), "{}", words(&output));

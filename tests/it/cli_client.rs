@@ -14,7 +14,7 @@ fn key(id: &str, name: &str) -> Value {
         "not_before": null, "expires": "2027-01-01T00:00:00Z", "state": "active", "source": "store",
         "secrets": [{"hint": "kg_live_0123…", "since": "2026-01-01T00:00:00Z", "until": null, "last_used": null}],
         "last_used": "2026-07-01T12:00:00.123Z", "created": "2026-01-01T00:00:00Z", "changed": "2026-01-01T00:00:00Z",
-        "revision": 12, "conflict": null, "of_a_later_version": {"x": 1}})
+        "revision": 12, "conflict": null, "extra_allowance": {"day": 0, "month": 7}, "of_a_later_version": {"x": 1}})
 }
 
 fn changed() -> Value {
@@ -113,9 +113,14 @@ fn a_key_is_made_with_all_that_was_said_of_it() {
         "2026-12-01T00:00:00Z",
         "--env",
         "test",
+        "--extra-day",
+        "5",
+        "--extra-month",
+        "0",
     ];
     let body = json!({"name": "Acme", "owner": "acme", "plan": "pro", "scopes": ["a", "b"], "networks": ["10.0.0.0/8"],
-        "expires": "90d", "not_before": "2026-12-01T00:00:00Z", "env": "test"});
+        "expires": "90d", "not_before": "2026-12-01T00:00:00Z", "env": "test",
+        "extra_allowance": {"day": 5, "month": 0}});
     let ran = check(&arguments, made(), ("POST", "/v1/keys", body));
     assert_eq!(ran.stdout, format!("{}\n", ALICE.secret), "where there is no terminal the secret stands alone");
     assert!(ran.stderr.contains("key_1") && !ran.stderr.contains(ALICE.secret), "{}", ran.stderr);
@@ -428,8 +433,8 @@ key_22  東京  acme   free  active  2027-01-01T00:00:00Z  2026-07-01T12:00:00Z 
 
 #[test]
 fn an_update_keeps_clears_and_sets() {
-    let body =
-        json!({"name": "New", "scopes": ["a"], "expires": "2028-01-01T00:00:00Z", "plan": null, "networks": null});
+    let body = json!({"name": "New", "scopes": ["a"], "expires": "2028-01-01T00:00:00Z", "plan": null, "networks": null,
+            "extra_allowance": {"month": 9}});
     let arguments = [
         "keys",
         "update",
@@ -440,6 +445,8 @@ fn an_update_keeps_clears_and_sets() {
         "a",
         "--expires",
         "2028-01-01T00:00:00Z",
+        "--extra-month",
+        "9",
         "--clear",
         "plan",
         "networks",
@@ -451,7 +458,13 @@ fn an_update_keeps_clears_and_sets() {
     assert_eq!(admin.seen()[0].value("if-match"), Some("\"12\""));
     assert_eq!(admin.run(&["keys", "update", "key_1"]).code, Some(2), "nothing to change");
     assert_eq!(admin.run(&["keys", "update", "key_1", "--plan", "pro", "--clear", "plan"]).code, Some(2), "both");
+    assert_eq!(admin.run(&["keys", "update", "key_1", "--extra-day", "1000000000001"]).code, Some(2), "too many");
     assert_eq!(admin.seen().len(), 1);
+    let ran = admin.run(&["keys", "update", "key_1", "--clear", "extra-allowance", "--output", "csv"]);
+    assert_eq!(admin.calls()[1].2, json!({"extra_allowance": null}));
+    let cells: Vec<&str> = ran.stdout.lines().next().unwrap().split(',').collect();
+    let place = cells.iter().position(|name| *name == "extra_day").unwrap();
+    assert_eq!((cells[place + 1], ran.stdout.contains(",,7,")), ("extra_month", true), "{}", ran.stdout);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "the same")]
 
 mod admin;
+mod allowance;
 mod bodies;
 mod cli;
 mod cli_client;

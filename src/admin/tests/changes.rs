@@ -22,7 +22,7 @@ fn a_name_is_enough_for_a_key() {
         assert_eq!(made["key"]["secrets"][0]["hint"], format!("{}…", &secret[..12]));
         let expected = json!({"name": "Acme production", "owner": null, "plan": null, "scopes": [], "networks": [],
             "not_before": null, "expires": null, "state": "active", "source": "store", "last_used": null,
-            "revision": made["revision"], "conflict": null});
+            "extra_allowance": {"day": 0, "month": 0}, "revision": made["revision"], "conflict": null});
         for (field, value) in expected.as_object().unwrap() {
             assert_eq!(made["key"][field], *value, "{field}");
         }
@@ -36,10 +36,11 @@ fn all_fields_of_a_key_come_back_in_their_one_form() {
     run(async |world| {
         let asked = json!({"name": "ä", "owner": "acme", "plan": "pro", "scopes": ["b", "a", "b"],
             "networks": ["10.0.0.0/8", "192.0.2.1"], "not_before": "2027-01-01T01:00:00+01:00", "expires": "2028-01-01T00:00:00.5Z",
-            "env": "test"});
+            "env": "test", "extra_allowance": {"month": 1_000_000_000_000_u64}});
         let made = world.ask("POST /v1/keys", asked).await.expect(201);
         let expected = json!({"scopes": ["a", "b"], "networks": ["10.0.0.0/8", "192.0.2.1/32"],
-            "not_before": "2027-01-01T00:00:00Z", "expires": "2028-01-01T00:00:00.5Z", "plan": "pro", "owner": "acme"});
+            "not_before": "2027-01-01T00:00:00Z", "expires": "2028-01-01T00:00:00.5Z", "plan": "pro", "owner": "acme",
+            "extra_allowance": {"day": 0, "month": 1_000_000_000_000_u64}});
         for (field, value) in expected.as_object().unwrap() {
             assert_eq!(made["key"][field], *value, "{field}");
         }
@@ -51,11 +52,23 @@ fn all_fields_of_a_key_come_back_in_their_one_form() {
 fn everything_that_is_wrong_with_a_body_is_told_at_once() {
     run(async |world| {
         let asked = json!({"name": "a\u{1b}", "owner": " x", "plan": "gold", "scopes": ["ok", "not ok"],
-            "networks": ["10.1.0.0/8"], "not_before": "tomorrow", "expires": "never", "env": "LIVE"});
+            "networks": ["10.1.0.0/8"], "not_before": "tomorrow", "expires": "never", "env": "LIVE",
+            "extra_allowance": {"month": 1_000_000_000_001_u64}});
         let got = world.ask("POST /v1/keys", asked).await;
         let faults = got.fields_at_fault();
         let fields: Vec<&str> = faults.iter().map(|(field, _)| field.as_str()).collect();
-        assert_eq!(fields, ["name", "owner", "plan", "scopes[1]", "networks[0]", "not_before", "expires", "env"]);
+        let expected = [
+            "name",
+            "owner",
+            "plan",
+            "scopes[1]",
+            "networks[0]",
+            "not_before",
+            "expires",
+            "env",
+            "extra_allowance.month",
+        ];
+        assert_eq!(fields, expected);
         assert_eq!(faults[2].1, "unknown_plan");
         assert!(got.text.contains("the file has free, pro"), "{}", got.text);
         let check = async |body: Value, field: &str, code: &str| {
@@ -66,6 +79,10 @@ fn everything_that_is_wrong_with_a_body_is_told_at_once() {
         check(json!({"name": "n", "colour": 1}), "colour", "unknown_field").await;
         check(json!({"name": 7}), "name", "type").await;
         check(json!({"name": "n", "scopes": ["a", 7]}), "scopes[1]", "type").await;
+        check(json!({"name": "n", "extra_allowance": {"day": -1}}), "extra_allowance.day", "type").await;
+        check(json!({"name": "n", "extra_allowance": {"day": 1.5}}), "extra_allowance.day", "type").await;
+        check(json!({"name": "n", "extra_allowance": {"week": 1}}), "extra_allowance.week", "unknown_field").await;
+        check(json!({"name": "n", "extra_allowance": [1, 2]}), "extra_allowance", "type").await;
         check(json!([]), "", "type").await;
         check(json!(["n", null, null, null, null, null, null, null]), "", "type").await;
         check(json!({"name": "n", "expires": "2020-01-01T00:00:00Z"}), "expires", "value").await;
@@ -113,6 +130,17 @@ fn a_patch_keeps_what_is_absent_clears_what_is_null_and_sets_the_rest() {
         for (field, set) in [("scopes", json!(["x", "y"])), ("networks", json!(["192.0.2.1/32"]))] {
             assert_eq!(world.ask(&call, json!({field: set})).await.expect(200)["key"][field], set);
             assert_eq!(world.ask(&call, json!({field: null})).await.expect(200)["key"][field], json!([]));
+        }
+        for (set, day, month) in [
+            (json!({"day": 5}), 5, 0),
+            (json!({"month": 7}), 5, 7),
+            (json!({"day": null}), 0, 7),
+            (json!({}), 0, 7),
+            (json!({"day": 3, "month": 0}), 3, 0),
+            (Value::Null, 0, 0),
+        ] {
+            let got = world.ask(&call, json!({"extra_allowance": set})).await.expect(200);
+            assert_eq!(got["key"]["extra_allowance"], json!({"day": day, "month": month}));
         }
         assert_eq!(
             world.ask(&call, json!({"name": null})).await.fields_at_fault(),

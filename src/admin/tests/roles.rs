@@ -163,13 +163,18 @@ fn an_owner_cannot_give_itself_more() {
         assert_eq!(made["key"]["owner"], "acme");
         let id = made["key"]["id"].as_str().unwrap();
         world.call(ACME, "POST /v1/keys", json!({"name": "n", "owner": "acme"})).await.expect(201);
-        for more in [json!({"owner": "other"}), json!({"plan": "pro"}), json!({"scopes": ["a"]})] {
+        for more in [
+            json!({"owner": "other"}),
+            json!({"plan": "pro"}),
+            json!({"scopes": ["a"]}),
+            json!({"extra_allowance": {"day": 1}}),
+        ] {
             let mut asked = more.clone();
             asked["name"] = "n".into();
             world.call(ACME, "POST /v1/keys", asked).await.refused(403, "forbidden");
             world.call(ACME, &format!("PATCH /v1/keys/{id}"), more).await.refused(403, "forbidden");
         }
-        for cleared in ["owner", "plan", "scopes"] {
+        for cleared in ["owner", "plan", "scopes", "extra_allowance"] {
             world.call(ACME, &format!("PATCH /v1/keys/{id}"), json!({cleared: null})).await.refused(403, "forbidden");
         }
         let renamed = world.call(ACME, &format!("PATCH /v1/keys/{id}"), json!({"name": "m"})).await.expect(200);

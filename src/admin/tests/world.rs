@@ -16,7 +16,7 @@ use tower::ServiceExt as _;
 
 use crate::admin::{Console, Explanation, Limits, Parts, Reload, Sessions, TrustedHeader, Vault, router};
 use crate::catalog::{Catalog, FileKey, Follower, RuleSet, Rules, Wire};
-use crate::key::{Digest, Key, KeyId, State, TokenId};
+use crate::key::{Digest, Extra, Key, KeyId, State, TokenId};
 use crate::limit::Limit;
 use crate::operations;
 use crate::policy::Plan;
@@ -350,6 +350,7 @@ fn file_key(id: &str, secret: &str, state: State) -> FileKey {
         not_before: None,
         expires: None,
         state,
+        extra: Extra::default(),
     };
     FileKey { key, digests: vec![Digest::of(secret.as_bytes())] }
 }

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::rows::reveals;
-use crate::key::{Hasher, KeyId, Name, Scope, Secret, StoredDigest};
+use crate::key::{Extra, Hasher, KeyId, Name, Scope, Secret, StoredDigest};
 use crate::time::Timestamp;
 
 /// A key to be made.
@@ -26,6 +26,8 @@ pub(crate) struct Candidate {
     pub(crate) networks: Vec<IpNet>,
     /// Not valid from this time on.
     pub(crate) expires: Option<Timestamp>,
+    /// What it may use up beyond its plan's quotas.
+    pub(crate) extra: Extra,
     /// Refused until it is enabled.
     pub(crate) disabled: bool,
     /// What it is found by.
@@ -52,6 +54,7 @@ impl Candidate {
             scopes: Vec::new(),
             networks: Vec::new(),
             expires: None,
+            extra: Extra::default(),
             disabled: false,
             material,
         }
@@ -71,6 +74,8 @@ impl Candidate {
         set("scopes", texts(&self.scopes));
         set("networks", texts(&self.networks));
         set("expires", self.expires.and_then(rfc3339).map(Value::from));
+        let Extra { day, month } = self.extra;
+        set("extra_allowance", (self.extra != Extra::default()).then(|| json!({"day": day, "month": month})));
         set("disabled", self.disabled.then_some(json!(true)));
         match &self.material {
             Material::Secret(secret) => set("secret", Some(json!(secret.expose()))),
@@ -126,12 +131,14 @@ mod tests {
         candidate.scopes = vec!["a:b".parse().unwrap()];
         candidate.networks = vec!["10.0.0.0/8".parse().unwrap()];
         candidate.expires = Some(Timestamp::from_unix_ms(1_798_761_600_000));
+        candidate.extra = Extra { day: 5, month: 0 };
         candidate.disabled = true;
         let digest = format!("hmac-sha256:p1:{}", "0a".repeat(32));
         candidate.material = Material::Digest(digest.parse().unwrap());
         let expected = json!({
             "id": "key_1", "name": "Acme", "owner": "acme", "plan": "free", "scopes": ["a:b"], "networks": ["10.0.0.0/8"],
-            "expires": "2027-01-01T00:00:00Z", "disabled": true, "digest": digest,
+            "expires": "2027-01-01T00:00:00Z", "extra_allowance": {"day": 5, "month": 0}, "disabled": true,
+            "digest": digest,
         });
         assert_eq!(candidate.to_batch(), expected);
     }

@@ -1,6 +1,6 @@
 //! Why a row is not taken, or a whole file: each with what to do about it, and never with a value of the file in it.
 
-use crate::key::TextError;
+use crate::key::{Extra, TextError};
 
 use super::Kind;
 use super::looks::Looks;
@@ -157,6 +157,9 @@ pub(crate) enum FieldProblem {
     /// Not a number of seconds.
     #[error("it is a number of seconds")]
     Seconds,
+    /// Not a number of units.
+    #[error("it is a whole number from 0 to {}", Extra::MOST)]
+    Units,
     /// Not a network.
     #[error("a network is an address or a CIDR whose host bits are 0, such as 10.0.0.0/8")]
     Network,

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
+use crate::key::Extra;
 use crate::time::Timestamp;
 
 use super::reason::{FieldProblem, FileError, Hash, Reason};
@@ -54,6 +55,8 @@ enum Column {
     Scopes,
     Networks,
     Expires,
+    ExtraDay,
+    ExtraMonth,
     Disabled,
     /// Hashes that nothing can be made of.
     Hash(Hash),
@@ -135,6 +138,10 @@ impl Cells<'_> {
         candidate.scopes = scopes.collect::<Result<_, _>>()?;
         candidate.networks = self.words(Column::Networks).map(network).collect::<Result<_, _>>()?;
         candidate.expires = self.text(Column::Expires).map(expires).transpose()?;
+        candidate.extra = Extra {
+            day: self.text(Column::ExtraDay).map_or(Ok(0), |text| units("extra_day", text))?,
+            month: self.text(Column::ExtraMonth).map_or(Ok(0), |text| units("extra_month", text))?,
+        };
         candidate.disabled = self.text(Column::Disabled).map_or(Ok(false), switch)?;
         Ok(candidate)
     }
@@ -175,6 +182,11 @@ fn expires(text: &str) -> Result<Timestamp, Reason> {
     let parsed = text.parse::<jiff::Timestamp>();
     let wrong = |_| Reason::Field { field: "expires", problem: FieldProblem::Time };
     parsed.map(|time| Timestamp::from_unix_ms(time.as_millisecond())).map_err(wrong)
+}
+
+fn units(field: &'static str, text: &str) -> Result<u64, Reason> {
+    let units = text.parse().ok().filter(|units| *units <= Extra::MOST);
+    units.ok_or(Reason::Field { field, problem: FieldProblem::Units })
 }
 
 fn switch(text: &str) -> Result<bool, Reason> {
@@ -279,7 +291,7 @@ impl<'t> Records<'t> {
     }
 }
 
-const COLUMNS: [(&str, Column); 11] = [
+const COLUMNS: [(&str, Column); 13] = [
     ("name", Column::Name),
     ("owner", Column::Owner),
     ("plan", Column::Plan),
@@ -290,6 +302,8 @@ const COLUMNS: [(&str, Column); 11] = [
     ("scopes", Column::Scopes),
     ("networks", Column::Networks),
     ("expires", Column::Expires),
+    ("extra_day", Column::ExtraDay),
+    ("extra_month", Column::ExtraMonth),
     ("disabled", Column::Disabled),
 ];
 const NAME_CHARS: usize = 24;

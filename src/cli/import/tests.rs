@@ -190,6 +190,13 @@ fn a_column_that_says_sha256_is_believed_and_other_hashes_are_refused() {
 }
 
 #[test]
+fn an_extra_allowance_is_a_bounded_number() {
+    let rows = read(Kind::Csv, "secret,extra_day,extra_month\nZk3vVw9QeRt7YuIo,,7\nAk3vVw9QeRt7YuIo,1e3,\n").unwrap();
+    assert_eq!(sent(&rows)[0].1["extra_allowance"], json!({"day": 0, "month": 7}));
+    assert_eq!(skipped(&rows), [(3, None, field("extra_day", FieldProblem::Units))]);
+}
+
+#[test]
 fn the_header_of_a_table_must_be_known() {
     let error = |text: &str| read(Kind::Csv, text).unwrap_err();
     let FileError::UnknownColumns { names, .. } = error("name,secret,colour,k3y9\na,b,c,d\n") else { panic!() };
@@ -450,7 +457,7 @@ proptest! {
     #[test]
     fn any_text_can_be_read_as_csv(text in texts()) {
         never_panics(Kind::Csv, &text);
-        never_panics(Kind::Csv, &format!("name,owner,secret,digest,sha256,id,scopes,networks,expires,disabled\n{text}"));
+        never_panics(Kind::Csv, &format!("name,owner,secret,digest,sha256,id,scopes,networks,expires,extra_day,extra_month,disabled\n{text}"));
     }
 
     #[test]

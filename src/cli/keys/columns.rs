@@ -18,6 +18,8 @@ pub(super) struct Key {
     not_before: Option<String>,
     expires: Option<String>,
     state: String,
+    #[serde(default)]
+    extra_allowance: Extra,
     source: Option<String>,
     #[serde(default)]
     secrets: Vec<KeySecret>,
@@ -26,6 +28,12 @@ pub(super) struct Key {
     changed: Option<String>,
     revision: Option<u64>,
     conflict: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Extra {
+    day: u64,
+    month: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -61,6 +69,8 @@ pub(super) const COLUMNS: Columns<Key> = Columns {
         Column { name: "source", cell: |key| key.source.clone().unwrap_or_default() },
         Column { name: "scopes", cell: |key| key.scopes.join(" ") },
         Column { name: "networks", cell: |key| key.networks.join(" ") },
+        Column { name: "extra_day", cell: |key| units(key.extra_allowance.day) },
+        Column { name: "extra_month", cell: |key| units(key.extra_allowance.month) },
         Column { name: "not_before", cell: |key| seconds(key.not_before.as_deref()) },
         Column { name: "created", cell: |key| seconds(key.created.as_deref()) },
         Column { name: "changed", cell: |key| seconds(key.changed.as_deref()) },
@@ -70,6 +80,10 @@ pub(super) const COLUMNS: Columns<Key> = Columns {
     ],
     in_table: 8,
 };
+
+fn units(units: u64) -> String {
+    if units > 0 { units.to_string() } else { String::new() }
+}
 
 fn secrets(secrets: &[KeySecret]) -> String {
     let shown: Vec<_> = secrets.iter().map(KeySecret::shown).filter(|shown| !shown.is_empty()).collect();

@@ -12,7 +12,7 @@ use crate::cli::client::Client;
 use crate::cli::reveal::{Made, Reveal, print_secret};
 use crate::cli::when::{When, when};
 use crate::cli::{Exit, Failure, table};
-use crate::key::{Form, Name, Scope};
+use crate::key::{Extra, Form, Name, Scope};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -37,6 +37,12 @@ pub(super) struct Arguments {
     /// From when on it is valid: a time, or a while from now
     #[arg(long, value_name = "TIME", value_parser = when)]
     pub(super) not_before: Option<When>,
+    /// How much it may use up per day beyond the quota of its plan
+    #[arg(long, value_name = "UNITS", value_parser = units())]
+    pub(super) extra_day: Option<u64>,
+    /// How much it may use up per month beyond the quota of its plan
+    #[arg(long, value_name = "UNITS", value_parser = units())]
+    pub(super) extra_month: Option<u64>,
     /// The environment in its printed form
     #[arg(long, default_value = "live", value_parser = environment)]
     pub(super) env: String,
@@ -100,9 +106,30 @@ impl Arguments {
                 body.insert(name.to_owned(), list.into());
             }
         }
+        body.extend(self.extra().map(|extra| ("extra_allowance".to_owned(), extra.into())));
         body.insert("env".to_owned(), json!(self.env));
         body.into()
     }
+}
+
+impl Arguments {
+    /// What it has beyond the quotas of its plan.
+    pub(super) fn extra(&self) -> Option<Map<String, Value>> {
+        extra(self.extra_day, self.extra_month)
+    }
+}
+
+/// What of an extra allowance is named, as the API and the configuration write it; none: nothing.
+pub(super) fn extra(day: Option<u64>, month: Option<u64>) -> Option<Map<String, Value>> {
+    let named = [("day", day), ("month", month)];
+    let named: Map<_, _> =
+        named.into_iter().filter_map(|(name, units)| Some((name.to_owned(), json!(units?)))).collect();
+    (!named.is_empty()).then_some(named)
+}
+
+/// So many that a key can have them.
+pub(super) fn units() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=Extra::MOST)
 }
 
 impl Output {

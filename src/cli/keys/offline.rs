@@ -126,6 +126,10 @@ fn yaml(key: &Arguments, made: &Made) -> anyhow::Result<String> {
             writeln!(text, "    {field}: {at}")?;
         }
     }
+    if let Some(extra) = key.extra() {
+        let extra: Vec<_> = extra.iter().map(|(period, units)| format!("{period}: {units}")).collect();
+        writeln!(text, "    extra_allowance: {{{}}}", extra.join(", "))?;
+    }
     Ok(text)
 }
 
@@ -139,6 +143,7 @@ fn json(key: &Arguments, made: &Made) -> String {
         "networks": texts_of(&key.networks),
         "not_before": instant(key.not_before.as_ref()),
         "expires": instant(key.expires.as_ref()),
+        "extra_allowance": key.extra(),
         "digest": made.digest.to_string(),
         "secret": made.secret.expose(),
     });

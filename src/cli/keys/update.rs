@@ -3,7 +3,7 @@
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::create::{network, texts_of};
+use super::create::{extra, network, texts_of, units};
 use super::{COLUMNS, path_of};
 use crate::cli::call::Call;
 use crate::cli::client::Client;
@@ -38,6 +38,12 @@ pub(super) struct Arguments {
     /// From when on it is valid: a time, or a while from now
     #[arg(long, value_name = "TIME", value_parser = when)]
     not_before: Option<When>,
+    /// How much it may use up per day beyond the quota of its plan
+    #[arg(long, value_name = "UNITS", value_parser = units())]
+    extra_day: Option<u64>,
+    /// How much it may use up per month beyond the quota of its plan
+    #[arg(long, value_name = "UNITS", value_parser = units())]
+    extra_month: Option<u64>,
     /// What it shall have no more
     #[arg(long, value_name = "FIELD", num_args = 1.., value_delimiter = ',')]
     clear: Vec<Field>,
@@ -57,6 +63,7 @@ enum Field {
     Networks,
     Expires,
     NotBefore,
+    ExtraAllowance,
 }
 
 impl Arguments {
@@ -80,6 +87,7 @@ impl Arguments {
             ("networks", list(&texts_of(&self.networks))),
             ("expires", at(&self.expires)),
             ("not_before", at(&self.not_before)),
+            ("extra_allowance", extra(self.extra_day, self.extra_month).map(Value::from)),
         ];
         let mut body: Map<_, _> = set.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
         for field in &self.clear {
@@ -103,6 +111,7 @@ impl Field {
             Self::Networks => "networks",
             Self::Expires => "expires",
             Self::NotBefore => "not_before",
+            Self::ExtraAllowance => "extra_allowance",
         }
     }
 }

@@ -10,14 +10,14 @@ use zeroize::Zeroizing;
 use super::Outside;
 use super::sections::Names;
 use crate::catalog::FileKey;
-use crate::config::fields::KEY;
+use crate::config::fields::{EXTRA, KEY};
 use crate::config::node::{Entry, Node, Value};
 use crate::config::problem::{Mark, Problems, named, shown};
 use crate::config::reader::Reader;
 use crate::config::scalar;
 use crate::config::suggest::nearest;
 use crate::key::{
-    Digest, Form, Hasher, Key, KeyId, STRENGTH_WITHOUT_PEPPER_BITS, State, StoredDigest, estimated_strength_bits,
+    Digest, Extra, Form, Hasher, Key, KeyId, STRENGTH_WITHOUT_PEPPER_BITS, State, StoredDigest, estimated_strength_bits,
 };
 use crate::time::Timestamp;
 
@@ -95,6 +95,7 @@ impl Builder<'_, '_, '_> {
             not_before,
             expires,
             state,
+            extra: extra(reader)?,
             id,
         };
         Some(FileKey { key, digests: vec![digest] })
@@ -238,6 +239,11 @@ impl Builder<'_, '_, '_> {
     }
 }
 
+fn extra(key: Reader<'_>) -> Option<Extra> {
+    let reader = key.object("extra_allowance", EXTRA);
+    Some(Extra { day: reader.integer("day")?, month: reader.integer("month")? })
+}
+
 /// What the file says of a key that it does not have.
 fn revoked_elsewhere(id: KeyId) -> FileKey {
     let key = Key {
@@ -250,6 +256,7 @@ fn revoked_elsewhere(id: KeyId) -> FileKey {
         not_before: None,
         expires: None,
         state: State::Revoked,
+        extra: Extra::default(),
     };
     FileKey { key, digests: Vec::new() }
 }

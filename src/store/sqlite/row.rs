@@ -6,7 +6,7 @@ use std::str::FromStr;
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use crate::key::{Digest, Key, KeyId, State, StoredDigest, TokenId};
+use crate::key::{Digest, Extra, Key, KeyId, State, StoredDigest, TokenId};
 use crate::store::StoreError;
 use crate::store::audit::{AuditRow, Chain};
 use crate::store::change::{Answer, Replay};
@@ -14,8 +14,8 @@ use crate::store::record::{Recoverable, Revision, Role, StoredKey, StoredSecret,
 use crate::time::Timestamp;
 
 /// The columns of [`key`], from `keys`.
-pub(super) const KEY_COLUMNS: &str =
-    "number, revision, id, name, owner, plan, scopes, networks, not_before, expires, state, created, changed";
+pub(super) const KEY_COLUMNS: &str = "number, revision, id, name, owner, plan, scopes, networks, not_before, expires, \
+    state, created, changed, extra_day, extra_month";
 /// The columns of [`secret`], from `secrets`.
 pub(super) const SECRET_COLUMNS: &str = "key, pepper, digest, hint, since, until, last_used";
 /// The columns of [`recoverable`], from `recoverable`.
@@ -79,6 +79,7 @@ pub(super) fn key_or_remains(
         not_before: None,
         expires: None,
         state: State::Revoked,
+        extra: Extra::default(),
     };
     let remains = StoredKey { key, secrets: found, created: UNKNOWN, changed: UNKNOWN };
     Ok((cells.revision(1)?, remains, Some(error)))
@@ -97,6 +98,7 @@ fn key(row: &Row<'_>) -> Result<(Revision, StoredKey), StoreError> {
         not_before: cells.instant_or_null(8)?,
         expires: cells.instant_or_null(9)?,
         state: cells.state(10)?,
+        extra: Extra { day: cells.natural(13)?, month: cells.natural(14)? },
     };
     let stored = StoredKey { key, secrets: Vec::new(), created: cells.instant(11)?, changed: cells.instant(12)? };
     Ok((cells.revision(1)?, stored))
@@ -248,6 +250,10 @@ impl<'r> Cells<'r> {
 
     fn integer_or_null(&self, column: usize) -> Result<Option<i64>, StoreError> {
         self.value(column)?.as_i64_or_null().map_err(|error| self.corrupt(column, error))
+    }
+
+    fn natural(&self, column: usize) -> Result<u64, StoreError> {
+        u64::try_from(self.integer(column)?).map_err(|error| self.corrupt(column, error))
     }
 
     fn revision(&self, column: usize) -> Result<Revision, StoreError> {

@@ -3,8 +3,11 @@
 use crate::store::schema::Schema;
 
 /// Marked `kgat`.
-pub(super) const SCHEMA: Schema =
-    Schema { application_id: 0x6b67_6174, steps: &[FIRST, RECOVERABLE], vital: &["keys", "secrets", "tokens", "head"] };
+pub(super) const SCHEMA: Schema = Schema {
+    application_id: 0x6b67_6174,
+    steps: &[FIRST, RECOVERABLE, EXTRA],
+    vital: &["keys", "secrets", "tokens", "head"],
+};
 
 /// Instants are milliseconds since 1970. A revision touches one record, so the records are the log of changes too.
 const FIRST: &str = "
@@ -97,4 +100,10 @@ CREATE TABLE recoverable (
     hidden     BLOB NOT NULL       -- encrypted; the key for it is not in this file
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX recoverable_by_key ON recoverable (key);
+";
+
+/// What keys may use up beyond the quotas of their plans.
+const EXTRA: &str = "
+ALTER TABLE keys ADD COLUMN extra_day INTEGER NOT NULL DEFAULT 0 CHECK (extra_day >= 0);
+ALTER TABLE keys ADD COLUMN extra_month INTEGER NOT NULL DEFAULT 0 CHECK (extra_month >= 0);
 ";

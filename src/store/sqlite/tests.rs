@@ -10,7 +10,7 @@ use std::thread;
 use rusqlite::Connection;
 
 use super::*;
-use crate::key::State;
+use crate::key::{Extra, State};
 use crate::store::audit::Fault;
 use crate::store::tests::{
     NOW, at, commit, create, digest, id, idempotency, key, key_with, loaded, open, origin, put, refusal, revoke, token,
@@ -51,9 +51,13 @@ fn refused(path: &Path) -> OpenError {
 #[test]
 fn a_store_of_the_first_version_is_taken_along() {
     let (folder, path) = closed();
-    tamper(&path, "DROP TABLE recoverable; PRAGMA user_version = 1");
+    let newer =
+        "DROP TABLE recoverable; ALTER TABLE keys DROP COLUMN extra_day; ALTER TABLE keys DROP COLUMN extra_month";
+    tamper(&path, &format!("{newer}; PRAGMA user_version = 1"));
     let store = open(folder.path());
-    assert_eq!((store.revision(), store.key(&id(3)).unwrap()), (Revision(5), Some((Revision(3), key(3)))));
+    let mut third = key(3);
+    third.key.extra = Extra::default();
+    assert_eq!((store.revision(), store.key(&id(3)).unwrap()), (Revision(5), Some((Revision(3), third))));
     assert_eq!(store.recoverable(&digest(3)).unwrap(), None);
     drop(store);
     assert_eq!(inspect(&path).unwrap().schema, SCHEMA.steps.len() as i64);
@@ -197,6 +201,12 @@ fn a_row_that_cannot_be_read_is_named() {
     for (sql, table, row, word) in [
         ("UPDATE keys SET owner = ' Acme' WHERE id = 'key_3'", "keys", "3", "owner"),
         ("UPDATE keys SET networks = '10.0.0.0/99' WHERE id = 'key_1'", "keys", "1", "networks"),
+        (
+            "PRAGMA ignore_check_constraints = ON; UPDATE keys SET extra_day = -1 WHERE id = 'key_1'",
+            "keys",
+            "1",
+            "extra",
+        ),
         ("UPDATE secrets SET pepper = 'P 1' WHERE key = 1", "secrets", "1", "pepper"),
         ("UPDATE tokens SET role = 'root'", "tokens", "tok_0000000000000001", "role"),
     ] {

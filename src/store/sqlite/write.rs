@@ -91,6 +91,8 @@ fn put_key(connection: &Connection, sql: &str, revision: Revision, stored: &Stor
         state_word(key.state),
         created.as_unix_ms(),
         changed.as_unix_ms(),
+        key.extra.day.cast_signed(),
+        key.extra.month.cast_signed(),
     ];
     connection.prepare_cached(sql)?.execute(params)?;
     let sql = "SELECT number FROM keys WHERE id = ?";
@@ -213,9 +215,10 @@ fn spaced(words: &[impl ToString]) -> String {
 
 // Not one upsert: that would put each page aside before it changes it, at a fifth of the time of an import.
 const INSERT_KEY: &str = "
-    INSERT INTO keys (revision, id, name, owner, plan, scopes, networks, not_before, expires, state, created, changed)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
+    INSERT INTO keys (revision, id, name, owner, plan, scopes, networks, not_before, expires, state, created, changed,
+        extra_day, extra_month)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 const UPDATE_KEY: &str = "
     UPDATE keys SET revision = ?1, name = ?3, owner = ?4, plan = ?5, scopes = ?6, networks = ?7, not_before = ?8,
-        expires = ?9, state = ?10, created = ?11, changed = ?12
+        expires = ?9, state = ?10, created = ?11, changed = ?12, extra_day = ?13, extra_month = ?14
     WHERE id = ?2";

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::key::{Digest, Key, KeyId, State, StoredDigest, TokenId};
+use crate::key::{Digest, Extra, Key, KeyId, State, StoredDigest, TokenId};
 use crate::store::{
     Action, Actor, Answer, Change, Commit, CommitError, Expect, Idempotency, MemoryStore, Origin, Record, Refusal,
     Revision, Role, SqliteStore, Store, StoredKey, StoredSecret, Token,
@@ -61,6 +61,7 @@ pub(in crate::store) fn key_with(n: u8, secrets: &[u8]) -> StoredKey {
         not_before: full.then_some(at(-5)),
         expires: full.then_some(at(500)),
         state: State::Active,
+        extra: if full { Extra { day: 5, month: Extra::MOST } } else { Extra::default() },
     };
     StoredKey { key, secrets: secrets.iter().copied().map(secret).collect(), created: at(1), changed: at(2) }
 }
