@@ -18,7 +18,7 @@ use super::door::blocking;
 use super::keys::{document, limit};
 use super::problem::{Code, Problem};
 use super::values::shown;
-use crate::store::{AuditRow, Store, StoreError};
+use crate::store::AuditRow;
 
 /// Which rows.
 #[derive(Deserialize, IntoParams)]
@@ -87,7 +87,7 @@ pub(super) async fn list(State(api): State<Arc<Api>>, caller: Caller, uri: Uri) 
     let page = blocking(api, caller, move |api, _| {
         let store = api.parts.follower.store();
         let after = match asked.from_end.unwrap_or_default() {
-            true => last(store)?.saturating_sub(limit as u64),
+            true => store.audit_end()?.rows.saturating_sub(limit as u64),
             false => after,
         };
         Ok(page(store.audit(after, limit + 1)?, limit))
@@ -100,21 +100,6 @@ fn page(mut rows: Vec<AuditRow>, limit: usize) -> AuditPage {
     rows.truncate(limit);
     let next = rows.last().map(|row| row.number).filter(|_| more);
     AuditPage { rows: rows.into_iter().map(RowBody::from).collect(), next }
-}
-
-/// The number of the last row: numbers have no gaps, so it is found by halving.
-fn last(store: &dyn Store) -> Result<u64, StoreError> {
-    let is_beyond = |number: u64| store.audit(number, 1).map(|rows| rows.is_empty());
-    let mut high = 1;
-    while !is_beyond(high)? {
-        high *= 2;
-    }
-    let mut low = 0;
-    while low < high {
-        let middle = low + (high - low) / 2;
-        if is_beyond(middle)? { high = middle } else { low = middle + 1 }
-    }
-    Ok(low)
 }
 
 impl From<AuditRow> for RowBody {

@@ -197,8 +197,8 @@ impl Control {
         self.revoked_uses.note(gateway.revoked_uses(), time::now());
         let crossings: Vec<Crossing> = gateway.crossings().collect();
         crossings.iter().for_each(keeping::tell);
-        if let Some(works) = self.stage.works.clone().filter(|_| !crossings.is_empty()) {
-            self.keeping.spawn_blocking(move || works.publish(&crossings));
+        if let Some(works) = self.stage.works.clone() {
+            keeping::publish(&mut self.keeping, &works, follower, crossings);
         }
         if follower.is_behind() {
             self.keep(keeping::catch_up);

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinSet;
 
 use super::metering::Works;
 use crate::catalog::{Catalog, Follower};
@@ -106,6 +107,23 @@ pub(super) fn tell(crossing: &Crossing) {
     let fields: &[(&str, &dyn std::fmt::Display)] =
         &[("key", key), ("quota", &quota.name), ("requests", allowed), ("percent", percent)];
     log::warn("a key has used up this part of a quota", fields);
+}
+
+/// Has webhooks told, on the side, of what keys have used up and of what became of them.
+pub(super) fn publish(
+    keeping: &mut JoinSet<()>,
+    works: &Arc<Works>,
+    follower: &Arc<Follower>,
+    crossings: Vec<Crossing>,
+) {
+    if !crossings.is_empty() {
+        let works = Arc::clone(works);
+        keeping.spawn_blocking(move || works.publish(&crossings));
+    }
+    if works.herald().is_due(follower.revision()) {
+        let (works, follower) = (Arc::clone(works), Arc::clone(follower));
+        keeping.spawn_blocking(move || works.publish_changes(follower.store()));
+    }
 }
 
 /// Writes events into the audit log.

@@ -16,12 +16,13 @@ use sha2::{Digest as _, Sha256};
 
 use super::clock::Clock;
 use super::exports::Exports;
+use super::herald::Herald;
 use super::lives::Lives;
 use super::trouble::Trouble;
 use crate::gateway::Crossing;
 use crate::meter::ledger::{Cell, Figures, Keeper, LedgerError, Minute, Options, Replay, Sealable};
 use crate::meter::{Event, Quotas};
-use crate::store::{DayProof, Retention, Snapshot, StoreError, UsageQuery, UsageReport, UsageStore};
+use crate::store::{DayProof, Retention, Snapshot, Store, StoreError, UsageQuery, UsageReport, UsageStore};
 use crate::telemetry::{UsageFigures, log};
 use crate::time::{self, Instant, Timestamp};
 use crate::{config, gateway};
@@ -37,6 +38,7 @@ pub(super) struct Works {
     lives: Mutex<Lives>,
     store: Arc<UsageStore>,
     exports: Exports,
+    herald: Herald,
     quotas: Arc<Quotas>,
     settings: config::Usage,
     figures: Mutex<Figures>,
@@ -62,6 +64,7 @@ pub(super) fn open(folder: &Path, settings: &config::Usage) -> anyhow::Result<Me
     let works = Arc::new(Works {
         lives: Mutex::new(Lives::new(keeper)),
         exports: Exports::new(&store),
+        herald: Herald::new(&store),
         store,
         quotas,
         settings: settings.clone(),
@@ -138,6 +141,18 @@ impl Works {
             given_up: figures.given_up,
             lost_requests: figures.lost_requests,
             seal_age: time::now().since(sealed),
+        }
+    }
+
+    /// What webhooks hear of keys.
+    pub(super) const fn herald(&self) -> &Herald {
+        &self.herald
+    }
+
+    /// Has the sinks tell what becomes of keys.
+    pub(super) fn publish_changes(&self, keys: &dyn Store) {
+        if self.herald.tell(keys) {
+            self.exports.wake();
         }
     }
 

@@ -6,6 +6,7 @@ mod clock;
 mod control;
 mod exports;
 mod health;
+mod herald;
 mod keeping;
 mod lives;
 mod logging;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::herald::Listeners;
 use super::keeping;
 use super::management::FileKeys;
 use super::metering::Works;
@@ -109,7 +110,7 @@ pub(super) fn apply(prepared: Prepared, stage: &Stage) -> InForce {
     }
     let applied = catalog.apply(prepared.rules, prepared.keys);
     if let Some(works) = works {
-        works.exports().apply(&prepared.sinks);
+        apply_sinks(&prepared.sinks, works, follower.as_deref());
     }
     keeping::reconcile(catalog, follower.as_deref());
     log::set_format(prepared.in_force.telemetry.format);
@@ -125,6 +126,14 @@ pub(super) fn apply(prepared: Prepared, stage: &Stage) -> InForce {
     );
     state.reloaded(Reload::Applied { generation: applied.generation }, time::wall(time::now()));
     prepared.in_force
+}
+
+fn apply_sinks(sinks: &[sink::Options], works: &Works, follower: Option<&Follower>) {
+    let is_heard = sinks.iter().any(|sink| sink.target.carries_events());
+    works.exports().apply(sinks);
+    if let Some(follower) = follower {
+        works.herald().begin(follower.store(), if is_heard { Listeners::Some } else { Listeners::None });
+    }
 }
 
 /// Notes that a configuration was refused, and why.

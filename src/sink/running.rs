@@ -101,7 +101,14 @@ impl Queues {
             sinks.iter().filter(|options| carries(&options.target)).map(|options| options.name.clone()).collect()
         };
         self.buckets.retain(&of(carries_usage))?;
-        self.events.retain(&of(carries_events))
+        self.events.retain(&of(Target::carries_events))
+    }
+}
+
+impl Target {
+    /// Whether events are sent there.
+    pub fn carries_events(&self) -> bool {
+        matches!(self, Self::Webhook(options) if options.carries != Carries::Usage)
     }
 }
 
@@ -344,17 +351,13 @@ fn usage_sink(target: &Target) -> Option<Box<dyn Sink<Bucket>>> {
 
 fn event_sink(target: &Target) -> Option<Box<dyn Sink<Event>>> {
     match target {
-        Target::Webhook(options) if carries_events(target) => Some(Box::new(Webhook::new(options.clone()))),
+        Target::Webhook(options) if target.carries_events() => Some(Box::new(Webhook::new(options.clone()))),
         _ => None,
     }
 }
 
 fn carries_usage(target: &Target) -> bool {
     !matches!(target, Target::Webhook(options) if options.carries == Carries::Events)
-}
-
-fn carries_events(target: &Target) -> bool {
-    matches!(target, Target::Webhook(options) if options.carries != Carries::Usage)
 }
 
 /// How long an idle thread waits before it looks again without being woken, and any thread before it asks a broken outbox again.

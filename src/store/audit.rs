@@ -70,11 +70,13 @@ pub enum Fault {
     Inserted,
 }
 
-/// The end of the log: how many rows there are, and the hash of the last one.
+/// The log up to some row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Chain {
-    pub(super) rows: u64,
-    pub(super) hash: [u8; 32],
+pub struct Chain {
+    /// How many rows it has.
+    pub rows: u64,
+    /// The hash of the last one.
+    pub hash: [u8; 32],
 }
 
 /// What an audit row is made of, before it has its place.

@@ -21,7 +21,7 @@ mod usage;
 use crate::key::{Digest, KeyId, TokenId};
 use crate::time::Timestamp;
 
-pub use audit::{AuditRow, Fault, Verdict};
+pub use audit::{AuditRow, Chain, Fault, Verdict};
 pub use change::{Action, Actor, Answer, Change, Commit, Event, Expect, Idempotency, Origin, Replay};
 pub use error::{CommitError, OpenError, Refusal, StoreError};
 pub use memory::MemoryStore;
@@ -105,6 +105,9 @@ pub trait Store: Send + Sync {
 
     /// The audit rows with numbers above `after`; at most `limit`.
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError>;
+
+    /// The audit log as it ends now.
+    fn audit_end(&self) -> Result<Chain, StoreError>;
 
     /// Walks the whole audit log.
     fn verify_audit(&self) -> Result<Verdict, StoreError>;

@@ -24,6 +24,7 @@ mod harness;
 mod heads;
 mod hostile;
 mod intermediary;
+mod key_events;
 mod limits;
 mod logs;
 mod model;

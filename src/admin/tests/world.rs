@@ -21,8 +21,9 @@ use crate::limit::Limit;
 use crate::operations;
 use crate::policy::Plan;
 use crate::store::{
-    Action, Actor, AuditRow, Change, Commit, CommitError, Damaged, Event, Expect, Filter, MemoryStore, Origin, Record,
-    Recoverable, Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, UsageReport, Used, Verdict,
+    Action, Actor, AuditRow, Chain, Change, Commit, CommitError, Damaged, Event, Expect, Filter, MemoryStore, Origin,
+    Record, Recoverable, Replay, Revision, SqliteStore, Store, StoreError, StoredKey, Token, UsageReport, Used,
+    Verdict,
 };
 use crate::telemetry::Metrics;
 use crate::time::{self, Timestamp};
@@ -288,6 +289,10 @@ impl Store for Flaky {
 
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         self.works()?.audit(after, limit)
+    }
+
+    fn audit_end(&self) -> Result<Chain, StoreError> {
+        self.works()?.audit_end()
     }
 
     fn verify_audit(&self) -> Result<Verdict, StoreError> {

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::key::{Digest, KeyId, TokenId};
 use crate::store::{
-    AuditRow, Commit, CommitError, Damaged, Event, Filter, MemoryStore, Record, Recoverable, Replay, Revision, Store,
-    StoreError, StoredKey, Token, Verdict,
+    AuditRow, Chain, Commit, CommitError, Damaged, Event, Filter, MemoryStore, Record, Recoverable, Replay, Revision,
+    Store, StoreError, StoredKey, Token, Verdict,
 };
 use crate::time::Timestamp;
 
@@ -69,6 +69,9 @@ impl Store for Unreadable {
     }
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         self.inner.audit(after, limit)
+    }
+    fn audit_end(&self) -> Result<Chain, StoreError> {
+        self.inner.audit_end()
     }
     fn verify_audit(&self) -> Result<Verdict, StoreError> {
         self.inner.verify_audit()

@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use rusqlite::Connection;
 
 use super::Store;
-use super::audit::{AuditRow, Verdict};
+use super::audit::{AuditRow, Chain, Verdict};
 use super::change::{Commit, Event, Replay};
 use super::decide::View;
 use super::error::{CommitError, OpenError, StoreError};
@@ -154,6 +154,10 @@ impl Store for SqliteStore {
 
     fn audit(&self, after: u64, limit: usize) -> Result<Vec<AuditRow>, StoreError> {
         self.read(|tables| tables.audit(after, limit))
+    }
+
+    fn audit_end(&self) -> Result<Chain, StoreError> {
+        self.read(|tables| Ok(tables.head()?.1))
     }
 
     fn verify_audit(&self) -> Result<Verdict, StoreError> {

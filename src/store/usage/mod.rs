@@ -6,6 +6,7 @@
 
 mod calendar;
 mod fold;
+mod heard;
 mod names;
 mod outbox;
 mod query;

@@ -7,7 +7,7 @@ use crate::store::schema::Schema;
 /// Marked `kgus`. Buckets are most of the file, and are left to a thorough check.
 pub(super) const SCHEMA: Schema = Schema {
     application_id: 0x6b67_7573,
-    steps: &[FIRST],
+    steps: &[FIRST, HEARD],
     vital: &["head", "sealed", "accounts", "routes", "tallies", "sinks"],
 };
 
@@ -156,4 +156,13 @@ CREATE TABLE overruns (
     lost       INTEGER NOT NULL,
     PRIMARY KEY (queue, sink, day)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// One row while webhooks listen: up to where the audit log of the keys was told to them.
+const HEARD: &str = "
+CREATE TABLE heard (
+    only       INTEGER PRIMARY KEY CHECK (only = 1),
+    rows       INTEGER NOT NULL,
+    hash       BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
 ";

@@ -263,6 +263,17 @@ fn refused(path: &Path) -> OpenError {
 }
 
 #[test]
+fn a_file_of_the_first_version_is_taken_along() {
+    let (folder, path) = closed();
+    tamper(&path, "DROP TABLE heard; PRAGMA user_version = 1");
+    let store = open(&folder);
+    assert_eq!(store.heard().unwrap(), None);
+    let heard = Some(crate::store::Chain { rows: 7, hash: [3; 32] });
+    store.hear(&[], heard).unwrap();
+    assert_eq!(store.heard().unwrap(), heard);
+}
+
+#[test]
 fn a_damaged_foreign_or_newer_file_is_refused_and_left_alone() {
     let (folder, path) = closed();
     let whole = fs::read(&path).unwrap();
