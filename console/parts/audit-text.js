@@ -14,6 +14,8 @@ const WORDS = {
     "token.create": "Token created",
     "token.revoke": "Token revoked",
     "login.fail": "Sign-in refused",
+    "sink.pause": "Sink paused",
+    "sink.resume": "Sink resumed",
 };
 
 export const actionWord = (action) => WORDS[action] ?? action;

@@ -28,6 +28,7 @@ mod rules;
 mod session;
 mod sessions;
 mod settings;
+mod sinks;
 mod site;
 mod sources;
 mod ticket;
@@ -67,6 +68,7 @@ pub use allowance::Allowance;
 pub use explain::{Credential, Explanation, LimitLeft, Question, QuotaLeft};
 pub use provision::{Outcome, ProvisionError, Provisioned, provision};
 pub use sessions::Sessions;
+pub use sinks::{Sinks, Switch};
 pub use site::{GatewayUrl, GatewayUrlError, PublicUrl, PublicUrlError};
 pub use vault::{Vault, VaultError};
 
@@ -145,6 +147,8 @@ pub struct Parts {
     pub usage: Option<Arc<ReadUsage>>,
     /// Holds what was sealed from one day to another against what is kept; none: usage is not kept. Blocks.
     pub usage_proof: Option<Arc<ProveUsage>>,
+    /// Where usage is sent to; none: usage is not kept.
+    pub sinks: Option<Sinks>,
     /// Has the file loaded again.
     pub reload: mpsc::Sender<Reload>,
     /// The problems of the file as it is on disk; blocks.

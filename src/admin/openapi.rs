@@ -19,8 +19,8 @@ use utoipa_axum::routes;
 
 use super::problem::{Code, Problem, ProblemBody};
 use super::{
-    Api, allowance, audit, batch, door, explain, keys, portal, reveal, roles, rules, session, settings, tokens, usage,
-    usage_proof, verify, wire,
+    Api, allowance, audit, batch, door, explain, keys, portal, reveal, roles, rules, session, settings, sinks, tokens,
+    usage, usage_proof, verify, wire,
 };
 
 /// What stands above the calls.
@@ -64,6 +64,9 @@ pub(super) fn described() -> (Router<Arc<Api>>, openapi::OpenApi) {
         .routes(routes!(allowance::allowance))
         .routes(routes!(usage::usage))
         .routes(routes!(usage_proof::proof))
+        .routes(routes!(sinks::list))
+        .routes(routes!(sinks::pause))
+        .routes(routes!(sinks::resume))
         .routes(routes!(reveal::reveal))
         .routes(routes!(batch::batch))
         .routes(routes!(verify::verify))

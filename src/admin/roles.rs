@@ -23,7 +23,7 @@ pub(super) enum Grant {
 type Row = (&'static str, &'static str, [Grant; 3]);
 
 /// Every call. A GET stands for HEAD too.
-pub(super) const TABLE: [Row; 31] = [
+pub(super) const TABLE: [Row; 34] = [
     //                                        operator viewer owner
     ("POST", "/v1/keys", [All, No, Own]),
     ("GET", "/v1/keys", [All, All, Own]),
@@ -37,6 +37,9 @@ pub(super) const TABLE: [Row; 31] = [
     ("GET", "/v1/keys/{id}/allowance", [All, All, Own]),
     ("GET", "/v1/usage", [All, All, Own]),
     ("GET", "/v1/usage/proof", [All, All, No]),
+    ("GET", "/v1/sinks", [All, All, No]),
+    ("POST", "/v1/sinks/{name}/pause", [All, No, No]),
+    ("POST", "/v1/sinks/{name}/resume", [All, No, No]),
     ("POST", "/v1/keys/{id}/reveal", [All, No, Own]),
     ("POST", "/v1/keys:batch", [All, No, No]),
     ("POST", "/v1/keys/verify", [All, All, Own]),

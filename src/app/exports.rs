@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::admin::Switch;
 use crate::sink::{self, Options, Queues, Running};
 use crate::store::UsageStore;
 use crate::telemetry::{SinkFigures, log};
@@ -27,10 +28,7 @@ impl Exports {
 
     /// Has these sinks run and no others. Waits for the batches of those that end.
     pub(super) fn apply(&self, wanted: &[Options]) {
-        let (stay, end) =
-            std::mem::take(&mut *self.running()).into_iter().partition(|it| wanted.contains(it.options()));
-        *self.running() = stay;
-        stop(end);
+        stop(self.part_from_all_but(wanted));
         if let Err(error) = self.queues.retain(wanted) {
             log::error("places of former sinks cannot be forgotten", &[("error", &error)]);
         }
@@ -44,6 +42,21 @@ impl Exports {
                     let fields: &[(&str, &dyn std::fmt::Display)] = &[("sink", &options.name), ("error", &error)];
                     log::error("a usage sink does not start; what waits for it stays", fields);
                 }
+            }
+        }
+    }
+
+    /// What the sinks are doing. Reads the store.
+    pub(super) fn statuses(&self) -> Vec<sink::Status> {
+        self.running().iter().flat_map(Running::status).collect()
+    }
+
+    /// Has the sink of this name wait or go on.
+    pub(super) fn switch(&self, name: &str, to: Switch) {
+        for running in self.running().iter().filter(|running| running.options().name.as_str() == name) {
+            match to {
+                Switch::Pause => running.pause(),
+                Switch::Resume => running.resume(),
             }
         }
     }
@@ -68,10 +81,10 @@ impl Exports {
                 taken: status.tally.taken,
                 failures: status.tally.failures,
                 is_alarming: status.is_alarming(),
+                is_paused: status.is_paused,
             }
         };
-        let figures: Arc<[SinkFigures]> =
-            self.running().iter().flat_map(|running| running.status().into_iter().map(of_lane)).collect();
+        let figures: Arc<[SinkFigures]> = self.statuses().into_iter().map(of_lane).collect();
         *self.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
@@ -83,6 +96,13 @@ impl Exports {
     /// Ends all of them.
     pub(super) fn stop(&self) {
         stop(std::mem::take(&mut *self.running()));
+    }
+
+    fn part_from_all_but(&self, wanted: &[Options]) -> Vec<Running> {
+        let mut running = self.running();
+        let (stay, end) = std::mem::take(&mut *running).into_iter().partition(|it| wanted.contains(it.options()));
+        *running = stay;
+        end
     }
 
     fn running(&self) -> MutexGuard<'_, Vec<Running>> {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::metering::Works;
 use super::reload::{InForce, Stage};
-use crate::admin::{self, Allowance, Credential, Explanation, Limits, Outcome, Parts, Question, QuotaLeft};
+use crate::admin::{self, Allowance, Credential, Explanation, Limits, Outcome, Parts, Question, QuotaLeft, Sinks};
 use crate::catalog::{Catalog, FileKey, Follower};
 use crate::key::Digest;
 use crate::meter::Quotas;
@@ -61,6 +61,7 @@ pub(super) fn parts(
         usage_proof: works
             .clone()
             .map(|works| Arc::new(move |from, to| works.prove(from, to)) as Arc<admin::ProveUsage>),
+        sinks: works.clone().map(sinks),
         usage: works.map(|works| Arc::new(move |query: &UsageQuery| works.report(query)) as Arc<admin::ReadUsage>),
         reload,
         check: Arc::new(move || problems(&config)),
@@ -72,6 +73,14 @@ pub(super) fn parts(
         limits: Limits::default(),
     };
     (parts, requests)
+}
+
+fn sinks(works: Arc<Works>) -> Sinks {
+    let switched = Arc::clone(&works);
+    Sinks {
+        statuses: Box::new(move || works.exports().statuses()),
+        switch: Box::new(move |name, to| switched.exports().switch(name, to)),
+    }
 }
 
 /// Everything that is wrong or doubtful about the file as it is on disk.

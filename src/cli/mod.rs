@@ -16,6 +16,7 @@ mod quickstart;
 mod reveal;
 mod secret_input;
 mod serve;
+mod sinks;
 mod status;
 mod store;
 mod table;
@@ -63,6 +64,8 @@ enum Command {
     Audit(audit::Arguments),
     /// Print what was used, the running minute included
     Usage(usage_report::Arguments),
+    /// List the sinks of usage, and have them wait or go on
+    Sinks(sinks::Arguments),
     /// Check, copy and look into a store's file
     #[command(subcommand)]
     Store(store::Command),
@@ -134,6 +137,7 @@ fn run(command: Command) -> anyhow::Result<Exit> {
         Command::Tokens(arguments) => tokens::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Usage(arguments) => usage_report::run(&arguments),
+        Command::Sinks(arguments) => sinks::run(&arguments),
         Command::Store(command) => store::run(&command),
         Command::Status(arguments) => status::status(&arguments),
         Command::Reload(arguments) => status::reload(&arguments),

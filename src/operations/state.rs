@@ -242,6 +242,7 @@ impl SinkFigures {
             "taken": self.taken,
             "failures": self.failures,
             "alarm": self.is_alarming,
+            "paused": self.is_paused,
         })
     }
 }

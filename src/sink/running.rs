@@ -197,9 +197,9 @@ impl Lane {
     }
 
     fn status(&self, options: &Options) -> Status {
-        let (state, tally) = {
+        let (state, is_paused, tally) = {
             let control = self.shared.control();
-            (control.state, control.tally.clone())
+            (control.state, control.wish == Wish::Pause, control.tally.clone())
         };
         Status {
             sink: options.name.clone(),
@@ -207,6 +207,7 @@ impl Lane {
             queue: self.queue,
             guarantee: self.guarantee,
             state,
+            is_paused,
             backlog: (self.backlog)().ok(),
             tally,
         }

@@ -27,6 +27,8 @@ pub struct Status {
     pub guarantee: Guarantee,
     /// What it is doing.
     pub state: State,
+    /// Whether it was told to wait, which it does after the batch at hand.
+    pub is_paused: bool,
     /// What waits; none: the outbox cannot be read.
     pub backlog: Option<Backlog>,
     /// What was done since the start, and the last trouble.

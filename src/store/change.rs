@@ -114,6 +114,10 @@ pub enum Action {
     TokenRevoke,
     /// Someone presented no valid token.
     LoginFail,
+    /// A sink of usage was told to wait.
+    SinkPause,
+    /// A sink of usage was told to go on.
+    SinkResume,
 }
 
 /// Something for the audit log that changes nothing.
@@ -192,6 +196,8 @@ impl Action {
             Self::TokenChange => "token.change",
             Self::TokenRevoke => "token.revoke",
             Self::LoginFail => "login.fail",
+            Self::SinkPause => "sink.pause",
+            Self::SinkResume => "sink.resume",
         }
     }
 }

@@ -331,12 +331,8 @@ pub(super) static USAGE_SEAL_AGE: Family = Family::new(
     &[],
     "Time since usage was last sealed into the store; more than two minutes is trouble.",
 );
-pub(super) static SINK_WAITING: Family = Family::new(
-    GAUGE,
-    "keygate_usage_sink_waiting",
-    &["sink", "queue"],
-    "Buckets of usage or events that a sink has not taken yet.",
-);
+pub(super) static SINK_WAITING: Family =
+    Family::new(GAUGE, "keygate_usage_sink_waiting", &["sink", "queue"], "Buckets or events that wait for a sink.");
 pub(super) static SINK_LAG: Family = Family::new(
     GAUGE,
     "keygate_usage_sink_lag_seconds",
@@ -363,6 +359,8 @@ pub(super) static SINK_ALARM: Family = Family::new(
     &["sink", "queue"],
     "1 if somebody has to see to a sink: wrong credentials, a wrong URL, something set aside.",
 );
+pub(super) static SINK_PAUSED: Family =
+    Family::new(GAUGE, "keygate_usage_sink_paused", &["sink", "queue"], "1 while a sink is told to wait.");
 pub(super) static BUILD: Family =
     Family::new(GAUGE, "keygate_build_info", &["version"], "Always 1; its label tells which build this is.");
 

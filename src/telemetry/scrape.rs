@@ -191,7 +191,7 @@ fn usage(series: &Series, threads: &Threads) -> [MetricFamily; 6] {
     ]
 }
 
-fn sinks(series: &Series) -> [MetricFamily; 6] {
+fn sinks(series: &Series) -> [MetricFamily; 7] {
     let sinks = series.control.sinks.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let rows =
         |row: &dyn Fn(&SinkFigures) -> proto::Metric| sinks.iter().flat_map(|sinks| sinks.iter()).map(row).collect();
@@ -208,6 +208,7 @@ fn sinks(series: &Series) -> [MetricFamily; 6] {
         counters(&declared::SINK_TAKEN, |sink| sink.taken),
         counters(&declared::SINK_FAILURES, |sink| sink.failures),
         gauges(&declared::SINK_ALARM, |sink| f64::from(u8::from(sink.is_alarming))),
+        gauges(&declared::SINK_PAUSED, |sink| f64::from(u8::from(sink.is_paused))),
     ]
 }
 
@@ -295,7 +296,7 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
-static FAMILIES: [&Family; 32] = [
+static FAMILIES: [&Family; 33] = [
     &declared::REQUESTS,
     &declared::REQUEST_DURATION,
     &declared::GATEWAY_DURATION,
@@ -327,6 +328,7 @@ static FAMILIES: [&Family; 32] = [
     &declared::SINK_TAKEN,
     &declared::SINK_FAILURES,
     &declared::SINK_ALARM,
+    &declared::SINK_PAUSED,
     &declared::BUILD,
 ];
 

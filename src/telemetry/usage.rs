@@ -21,6 +21,8 @@ pub struct SinkFigures {
     pub failures: u64,
     /// Whether somebody has to see to it.
     pub is_alarming: bool,
+    /// Whether it was told to wait.
+    pub is_paused: bool,
 }
 
 /// How durable counted usage is.

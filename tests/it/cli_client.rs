@@ -35,6 +35,15 @@ fn row(number: u64) -> Value {
         "action": "key.create", "target": "key_1", "before": null, "after": {"name": "x"}, "request_id": "r", "hash": "00"})
 }
 
+fn sink() -> Value {
+    json!({"name": "hooks", "type": "webhook", "paused": true, "alarm": true, "queues": [
+        {"queue": "usage", "state": "paused", "guarantee": "at_least_once", "waiting": 0, "lag_seconds": 0.0, "set_aside": 0,
+            "taken": 7, "failures": 0, "trouble": null},
+        {"queue": "events", "state": "retrying", "guarantee": "at_least_once", "waiting": 3, "lag_seconds": 61.7, "set_aside": 1,
+            "taken": 2, "failures": 4, "trouble": {"at": "2026-07-01T12:00:00Z", "kind": "credentials",
+            "detail": "the answer has status 401"}}]})
+}
+
 fn problem(status: u16, code: &str) -> Reply {
     let detail = format!("This is {code}.");
     Reply::Json(status, json!({"title": "No", "status": status, "code": code, "detail": detail, "request_id": "r-1"}))
@@ -83,6 +92,13 @@ fn each_command_asks_as_the_api_has_it() {
     let revoked = json!({"token": token(), "revision": 3});
     let path = "/v1/tokens/tok_0123456789abcdef";
     check(&["tokens", "revoke", "tok_0123456789abcdef", "-y"], revoked, ("DELETE", path, none.clone()));
+    let sinks = json!({"sinks": [sink()]});
+    check(&["sinks"], sinks.clone(), ("GET", "/v1/sinks", none.clone()));
+    check(&["sinks", "list"], sinks, ("GET", "/v1/sinks", none.clone()));
+    for verb in ["pause", "resume"] {
+        let path = format!("/v1/sinks/hooks/{verb}");
+        check(&["sinks", verb, "hooks"], json!({"sink": sink()}), ("POST", &path, none.clone()));
+    }
     let rows = json!({"rows": [row(1)], "next": null});
     check(&["audit"], rows.clone(), ("GET", "/v1/audit?from_end=true&limit=100", none.clone()));
     check(&["audit", "--after", "7", "--limit", "5"], rows, ("GET", "/v1/audit?after=7&limit=5", none.clone()));
@@ -429,6 +445,22 @@ key_1   Acme  acme   free  active  2027-01-01T00:00:00Z  2026-07-01T12:00:00Z  s
 key_22  東京  acme   free  active  2027-01-01T00:00:00Z  2026-07-01T12:00:00Z  store
 ";
     assert_eq!(admin.run(&["keys", "list"]).stdout, expected);
+}
+
+#[test]
+fn sinks_are_listed_queue_by_queue() {
+    let admin = Admin::always(200, json!({"sinks": [sink()]}));
+    let expected = "\
+SINK   TYPE     QUEUE   STATE     WAITING  LAG SECONDS  SET ASIDE  TROUBLE      DETAIL
+hooks  webhook  usage   paused    0        0            0          -            -
+hooks  webhook  events  retrying  3        62           1          credentials  the answer has status 401
+";
+    assert_eq!(admin.run(&["sinks"]).stdout, expected);
+    assert_eq!(parsed(&admin.run(&["sinks", "--output", "json"])), json!({"sinks": [sink()]}));
+    let seen = admin.seen().len();
+    assert_eq!(admin.run(&["sinks", "pause", ALICE.secret]).code, Some(2));
+    assert_eq!(admin.run(&["sinks", "pause", ".."]).code, Some(2));
+    assert_eq!(admin.seen().len(), seen);
 }
 
 #[test]

@@ -145,3 +145,38 @@ fn who_listens_from_a_reload_on_hears_of_all_that_comes_after_it() {
     let told = wait_until("an event", || Some(events(&receiver)).filter(|events| !events.is_empty()));
     assert_eq!(told.iter().map(|(_, subject, _)| subject).collect::<Vec<_>>(), [&id]);
 }
+
+#[test]
+fn a_sink_that_is_paused_waits_until_it_is_resumed_or_the_gateway_starts_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = listening(listener.local_addr().unwrap());
+    let mut gateway = start(&settings);
+    let mut admin = AdminClient::connect(&gateway);
+    let receiver = receiver(listener);
+    admin.create("first");
+    wait_for("the first event", || events(&receiver).len() == 1);
+    let paused = admin.post("/v1/sinks/hooks/pause", &Value::Null).expect(200).body["sink"].clone();
+    assert_eq!(
+        (&paused["name"], &paused["type"], &paused["paused"]),
+        (&json!("hooks"), &json!("webhook"), &json!(true))
+    );
+    let queue = |admin: &mut AdminClient| admin.get("/v1/sinks").expect(200).body["sinks"][0]["queues"][0].clone();
+    wait_for("the pause", || queue(&mut admin)["state"] == "paused");
+    admin.create("second");
+    wait_for("what waits", || queue(&mut admin)["waiting"] == 1);
+    let metric = || gateway.metrics().sum("keygate_usage_sink_paused", &[("sink", "hooks")]);
+    wait_for("the metric", || metric() == 1.0);
+    gateway.reload(&settings.clone().top("realm: other"));
+    assert_eq!((queue(&mut admin)["state"].clone(), events(&receiver).len()), (json!("paused"), 1));
+    admin.post("/v1/sinks/nobody/pause", &Value::Null).expect_problem(404, "not_found");
+    admin.post("/v1/sinks/hooks/resume", &Value::Null).expect(200);
+    wait_for("the second event", || events(&receiver).len() == 2);
+    let row = admin.get("/v1/audit?from_end=true&limit=1").expect(200).body["rows"][0].clone();
+    assert_eq!((&row["action"], &row["target"]), (&json!("sink.resume"), &json!("hooks")));
+
+    admin.post("/v1/sinks/hooks/pause", &Value::Null).expect(200);
+    admin.create("third");
+    gateway.stop();
+    gateway.start_again();
+    wait_for("the third event", || events(&receiver).len() == 3);
+}

@@ -49,6 +49,8 @@ fn the_description_is_complete_and_true() {
             ("GET /v1/upstreams", "Upstreams"),
             ("GET /v1/audit", "AuditPage"),
             ("GET /v1/status", "Status"),
+            ("GET /v1/sinks", "Sinks"),
+            ("POST /v1/sinks/hooks/pause", "SinkSwitched"),
             ("GET /v1/tokens", "TokenPage"),
             ("GET /v1/session", "Session"),
             ("GET /v1/keys/nothing", "Problem"),

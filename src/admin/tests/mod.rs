@@ -14,4 +14,5 @@ mod provisioning;
 mod reveal;
 mod roles;
 mod sessions;
+mod sinks;
 mod world;

@@ -29,6 +29,9 @@ fn expected() -> Vec<Row> {
         ("GET /v1/keys/{id}/allowance", none(), [200, 200, 200]),
         ("GET /v1/usage", none(), [200, 200, 200]),
         ("GET /v1/usage/proof", none(), [200, 200, 403]),
+        ("GET /v1/sinks", none(), [200, 200, 403]),
+        ("POST /v1/sinks/{name}/pause", none(), [200, 403, 403]),
+        ("POST /v1/sinks/{name}/resume", none(), [200, 403, 403]),
         ("POST /v1/keys:batch", json!({"keys": []}), [200, 403, 403]),
         ("POST /v1/keys/verify", json!({"secret": "x"}), [200, 200, 200]),
         ("POST /v1/explain", json!({"method": "GET", "path": "/"}), [200, 200, 403]),
@@ -60,7 +63,7 @@ fn is_sign_in(call: &str) -> bool {
 /// The call about a fresh key of acme, or a fresh token.
 async fn concrete(world: &World, call: &str) -> String {
     let id = match (call.contains("{id}"), call.contains("tokens")) {
-        (false, _) => return call.to_owned(),
+        (false, _) => return call.replace("{name}", "hooks"),
         (true, true) => world.ask("POST /v1/tokens", json!({"role": "viewer"})).await.expect(201)["id"].clone(),
         (true, false) => world.make(json!({"name": "n", "owner": "acme"})).await.0.into(),
     };

@@ -110,6 +110,7 @@ impl World {
                 Ok(UsageReport { from, to, rows: Vec::new(), totals: Used::default(), next: None })
             })),
             usage_proof: Some(Arc::new(|_, _| Ok(Vec::new()))),
+            sinks: Some(super::sinks::hooks()),
             reload,
             check: Arc::new(|| vec!["k.yaml:1:1: error: nothing is right".into()]),
             state: operations::State::new(Metrics::new(&[], &[]), time::now()),
