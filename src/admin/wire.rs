@@ -174,18 +174,19 @@ pub(super) struct Create {
     pub(super) extra_allowance: Option<Object<ExtraAsked>>,
 }
 
-/// What a key shall be able to use up beyond the quotas of its plan; null is 0.
+/// What a key shall be able to use up beyond the quotas of its plan; null is 0. Up to 1,000,000,000,000 each:
+/// a batch tells of more in the row's outcome.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ExtraAllowanceChange)]
 pub(super) struct ExtraAsked {
     /// Beyond a quota of a day.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
+    #[schema(value_type = Option<u64>)]
     pub(super) day: Option<Option<u64>>,
     /// Beyond a quota of a month.
     #[serde(default, deserialize_with = "present")]
-    #[schema(value_type = Option<u64>, maximum = 1_000_000_000_000_u64)]
+    #[schema(value_type = Option<u64>)]
     pub(super) month: Option<Option<u64>>,
 }
 
