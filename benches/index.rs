@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::hint::black_box;
+use std::ops::Range;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
@@ -127,9 +128,58 @@ fn measure_catalog(options: &Options) {
     time_apply(&catalog, "all new", file(options.keys, "first"));
     let bytes_per_key = settled_bytes().saturating_sub(before) / options.keys;
     println!("{:>10} bytes resident per key, with its record of {} bytes", bytes_per_key, size_of::<Key>());
+    print_waits("the writer rests", &read_beside(&catalog, options.keys, || thread::sleep(Duration::from_secs(2))));
+    let more = file_of(0..2 * options.keys, "first");
+    print_waits(
+        "as many keys more",
+        &read_beside(&catalog, options.keys, || time_apply(&catalog, "twice as many", more)),
+    );
+    time_apply(&catalog, "the first again", file(options.keys, "first"));
     time_apply(&catalog, "all unchanged", file(options.keys, "first"));
     time_apply(&catalog, "all changed", file(options.keys, "second"));
     time_apply(&catalog, "all removed", Vec::new());
+}
+
+/// What one look-up after the other took of the reader's CPU time, and how often the reader had to wait for anything.
+struct Waits {
+    look_ups: Histogram,
+    waits: u64,
+}
+
+/// Looks up keys in random order for as long as something else is done.
+fn read_beside(catalog: &Catalog, keys: usize, work: impl FnOnce()) -> Waits {
+    let running = AtomicBool::new(true);
+    thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut look_ups, mut random, before) = (Histogram::default(), 1, voluntary_switches());
+            while running.load(Ordering::Relaxed) {
+                random = mix(random);
+                let digest = digest((random >> 8) as usize % keys);
+                let start = cpu_time();
+                assert!(black_box(catalog.keys().find(&digest)).is_some());
+                look_ups.record(cpu_time() - start);
+            }
+            Waits { look_ups, waits: voluntary_switches() - before }
+        });
+        work();
+        running.store(false, Ordering::Relaxed);
+        reader.join().expect("a reader does not fail")
+    })
+}
+
+fn print_waits(beside: &str, Waits { look_ups, waits }: &Waits) {
+    println!(
+        "{:>10} ns: look-ups while {beside} (median / p99 / max, each with two readings of the clock), {} over 1 ms, {waits} waits",
+        look_ups.summary(),
+        look_ups.stalls()
+    );
+}
+
+/// How often this thread has given the core away because it had to wait (proc(5)).
+fn voluntary_switches() -> u64 {
+    let status = std::fs::read_to_string("/proc/thread-self/status").expect("Linux has /proc");
+    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+    line.and_then(|count| count.trim().parse().ok()).expect("the kernel counts them")
 }
 
 fn time_apply(catalog: &Catalog, what: &str, keys: Vec<FileKey>) {
@@ -148,6 +198,10 @@ fn time_apply(catalog: &Catalog, what: &str, keys: Vec<FileKey>) {
 }
 
 fn file(count: usize, owner: &str) -> Vec<FileKey> {
+    file_of(0..count, owner)
+}
+
+fn file_of(numbers: Range<usize>, owner: &str) -> Vec<FileKey> {
     let owner: Name = owner.parse().expect("a name");
     let key = |n| Key {
         id: format!("key_{n:016}").parse().expect("an id"),
@@ -161,7 +215,7 @@ fn file(count: usize, owner: &str) -> Vec<FileKey> {
         state: State::Active,
         extra: Extra::default(),
     };
-    (0..count).map(|n| FileKey { key: key(n), digests: vec![digest(n)] }).collect()
+    numbers.map(|n| FileKey { key: key(n), digests: vec![digest(n)] }).collect()
 }
 
 fn upstream() -> upstream::Options {

@@ -87,7 +87,16 @@ class Keygate:
             with open(f"/proc/{self.process.pid}/task/{thread}/comm") as comm:
                 is_data = comm.read().startswith("data-")
             os.sched_setaffinity(int(thread), cores[:1] if is_data else cores[1:] or cores)
-        os.sched_setaffinity(0, cores[1:] or cores)
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), cores[1:] or cores)
+
+    def join_cores(self):
+        """Everything may run everywhere again."""
+        every = range(os.cpu_count())
+        for thread in os.listdir(f"/proc/{self.process.pid}/task"):
+            os.sched_setaffinity(int(thread), every)
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), every)
 
     def gateway_times(self):
         """How many requests spent at most so many seconds in the gateway."""
@@ -211,6 +220,8 @@ def bench(program, keys, folder):
     print(f"data plane, beside the import {busy.finish()}")
     print(f"  {distribution(quiet_times, keygate.gateway_times())}")
     print(f"import, {BATCH} a batch          {keys / sum(took):8.0f} keys per second   {spread(took)}")
+
+    keygate.join_cores()
 
     ids, took = [], []
     for number in range(SINGLES):
