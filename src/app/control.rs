@@ -14,6 +14,7 @@ use super::health::Told;
 use super::keeping::{self, RevokedUses};
 use super::logging::LogThread;
 use super::management::{self, FileKeys};
+use super::memory;
 use super::metering::{self, Metering};
 use super::reload::{self, InForce, Prepared, Refused, Stage};
 use super::resolving;
@@ -112,6 +113,7 @@ impl Control {
         state.listening(addresses.clone());
         state.ready();
         announce(&addresses, gateway.capacity());
+        memory::give_back();
         let log_thread = LogThread::start(writer).context("cannot start the log thread")?;
         Ok(Self {
             config: config.to_owned(),

@@ -11,6 +11,7 @@ mod keeping;
 mod lives;
 mod logging;
 mod management;
+mod memory;
 mod metering;
 mod reload;
 mod resolving;
