@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk strace faketime
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk strace faketime
 
-.PHONY: run test fmt lint unit docs deps admin-fuzz-test console-test console-screenshots console-tools fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage soak clean
+.PHONY: run test fmt lint unit docs deps admin-fuzz-test console-test console-screenshots console-tools fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage bench-sealing soak clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -70,6 +70,11 @@ bench-meter:
 # Sealing a million keys of one minute, and asking about a month of 10,000.
 bench-usage:
 	$(CARGO) bench --locked --bench usage
+
+# What requests feel while the usage of a million keys is sealed each minute.
+bench-sealing:
+	$(CARGO) build --release --locked
+	benches/sealing.py
 
 # The admin API with fsync: keys one by one, in batches of 1,000, and a start with a million of them.
 bench-keys:

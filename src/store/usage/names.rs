@@ -21,6 +21,8 @@ pub(super) struct Accounts<'c> {
     connection: &'c Connection,
     find: CachedStatement<'c>,
     add: CachedStatement<'c>,
+    /// Whether the last account was new: the next one probably is too, and need not be looked for first.
+    after_new: bool,
 }
 
 /// Gives routes their numbers.
@@ -54,17 +56,25 @@ pub(super) fn names(cell: &Cell) -> Names<'_> {
 impl<'c> Accounts<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self, StoreError> {
         let find = connection.prepare_cached("SELECT number FROM accounts WHERE key = ? AND owner = ? AND plan = ?")?;
-        let add = connection.prepare_cached("INSERT INTO accounts (key, owner, plan) VALUES (?, ?, ?)")?;
-        Ok(Self { connection, find, add })
+        let add = connection.prepare_cached("INSERT OR IGNORE INTO accounts (key, owner, plan) VALUES (?, ?, ?)")?;
+        Ok(Self { connection, find, add, after_new: false })
     }
 
     /// The number of an account, which may be new.
     pub(super) fn number(&mut self, names: Names<'_>) -> Result<u32, StoreError> {
-        if let Some(number) = self.find.query_row(names, |row| row.get(0)).optional()? {
+        let found = if self.after_new { None } else { self.find(names)? };
+        if let Some(number) = found {
             return Ok(number);
         }
-        self.add.execute(names)?;
-        Ok(last_number(self.connection))
+        self.after_new = self.add.execute(names)? == 1;
+        if self.after_new {
+            return Ok(last_number(self.connection));
+        }
+        self.find(names)?.ok_or_else(|| corrupt("accounts", names[0], "an account that is there and is not"))
+    }
+
+    fn find(&mut self, names: Names<'_>) -> Result<Option<u32>, StoreError> {
+        Ok(self.find.query_row(names, |row| row.get(0)).optional()?)
     }
 }
 
