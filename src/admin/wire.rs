@@ -2,6 +2,7 @@
 //!
 //! Texts and numbers only; [`super::create`] and [`super::change`] check them into domain types, [`super::sources`] fills them.
 
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
@@ -181,11 +182,11 @@ pub(super) struct Create {
 #[schema(as = ExtraAllowanceChange)]
 pub(super) struct ExtraAsked {
     /// Beyond a quota of a day.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_int64")]
     #[schema(value_type = Option<u64>)]
     pub(super) day: Option<Option<u64>>,
     /// Beyond a quota of a month.
-    #[serde(default, deserialize_with = "present")]
+    #[serde(default, deserialize_with = "present_int64")]
     #[schema(value_type = Option<u64>)]
     pub(super) month: Option<Option<u64>>,
 }
@@ -335,4 +336,12 @@ impl From<Source> for SourceWord {
 /// Tells a field that is null from one that is absent.
 fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
+}
+
+/// The same for a number of the format `int64`, as it is described: a larger one is no number of that format.
+fn present_int64<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<u64>>, D::Error> {
+    match Option::<u64>::deserialize(deserializer)? {
+        Some(number) if i64::try_from(number).is_err() => Err(D::Error::custom("the number is too large")),
+        number => Ok(Some(number)),
+    }
 }
