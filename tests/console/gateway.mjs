@@ -1,7 +1,7 @@
 // A real keygate on free ports of this machine, with a folder and an upstream of its own; stopped by `stop()`.
 
 import { spawn } from "node:child_process";
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { tmpdir } from "node:os";
@@ -91,9 +91,17 @@ export function listening(server, host = "127.0.0.1") {
     return new Promise((done) => server.listen(0, host, () => done(server)));
 }
 
+/** Below those that the system gives to outgoing connections: one of these could take it before the gateway does. */
 export async function freePort() {
-    const server = await listening(createServer());
-    const { port } = server.address();
-    await new Promise((done) => server.close(done));
-    return port;
+    for (;;) {
+        const port = randomInt(20_000, 32_000);
+        const server = createServer();
+        const isFree = await new Promise((done) => {
+            server.once("error", () => done(false));
+            server.listen(port, "127.0.0.1", () => done(true));
+        });
+        if (!isFree) continue;
+        await new Promise((done) => server.close(done));
+        return port;
+    }
 }
