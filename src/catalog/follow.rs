@@ -240,6 +240,7 @@ impl Follower {
     fn load(&self) -> Result<Revision, StoreError> {
         let newest = thread::scope(|scope| {
             let catalog = &self.catalog;
+            catalog.reserve(self.store.keys_at_most());
             // The other side ends when this sender goes, so it must not outlive the closure.
             let (sender, chunks) = sync_channel::<Vec<StoredKey>>(CHUNKS);
             scope.spawn(move || chunks.into_iter().for_each(|chunk| catalog.follow(chunk)));

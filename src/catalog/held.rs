@@ -29,6 +29,12 @@ impl Held {
         self.tables[table(hash)].insert_unique(hash, entry, |entry| self.hasher.hash_one(entry.id()));
     }
 
+    /// Makes room for so many more, so that none is looked at again when a table grows.
+    pub(super) fn reserve(&mut self, more: usize) {
+        let each = more / TABLES;
+        self.tables.iter_mut().for_each(|table| table.reserve(each, |entry| self.hasher.hash_one(entry.id())));
+    }
+
     /// Forgets the entry with this id.
     pub(super) fn remove(&mut self, id: &KeyId) {
         let hash = self.hasher.hash_one(id);

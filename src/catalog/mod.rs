@@ -93,6 +93,11 @@ impl Catalog {
         Applied { generation, ..applied }
     }
 
+    /// Makes room for so many more keys, within reason: the number comes from a file.
+    pub(super) fn reserve(&self, keys: usize) {
+        self.writer().reserve(keys.min(MOST_RESERVED));
+    }
+
     /// Brings keys of the store into force, with secrets that have ended, so that nobody else can have these.
     pub(super) fn follow(&self, stored: impl IntoIterator<Item = StoredKey>) {
         let mut writer = self.writer();
@@ -144,6 +149,9 @@ impl fmt::Debug for Catalog {
             .finish_non_exhaustive()
     }
 }
+
+/// Room for this many takes 128 MiB.
+const MOST_RESERVED: usize = 1 << 24;
 
 #[cfg(test)]
 mod tests;

@@ -97,6 +97,11 @@ impl Writer {
         name
     }
 
+    /// Makes room for so many keys more.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.held.reserve(more);
+    }
+
     /// The entry of the key with this id.
     pub(super) fn entry(&self, id: &KeyId) -> Option<&EntryRef> {
         self.held.find(id)

@@ -65,6 +65,11 @@ pub trait Store: Send + Sync {
     /// The newest durable revision.
     fn revision(&self) -> Revision;
 
+    /// How many keys there may be at most, as far as that is known at once: what to make room for.
+    fn keys_at_most(&self) -> usize {
+        0
+    }
+
     /// Gives every key and token to `each`, in no particular order, as they stand at the revision that is returned; of those
     /// that cannot be read, what is left.
     fn load(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<Revision, StoreError>;

@@ -52,6 +52,13 @@ impl Tables<'_> {
         head.ok_or_else(|| corrupt("head", 1, "the row is gone"))
     }
 
+    /// The number of the newest key.
+    pub(super) fn highest_number(&self) -> Result<usize, StoreError> {
+        let sql = "SELECT coalesce(max(number), 0) FROM keys";
+        let number: i64 = self.0.query_row(sql, [], |row| row.get(0))?;
+        Ok(usize::try_from(number).unwrap_or(0))
+    }
+
     /// All keys and tokens: two walks side by side in the order of numbers, because a look-up per key would double the time.
     pub(super) fn each(&self, each: &mut dyn FnMut(Revision, Result<Record, Damaged>)) -> Result<(), StoreError> {
         let mut keys = self.0.prepare(&format!("SELECT {KEY_COLUMNS} FROM keys ORDER BY number"))?;
