@@ -11,7 +11,8 @@ import { stubUsage } from "./usage-stub.mjs";
 
 let gateway, browser, key;
 before(async () => {
-    [gateway, browser] = await Promise.all([startGateway(), launch()]);
+    gateway = await startGateway();
+    browser = await launch();
     const made = await gateway.call("POST", "/v1/keys", { name: "Looked at", owner: "acme", plan: "pro", scopes: ["orders:read"], networks: ["127.0.0.0/8"], expires: "3d" });
     key = made.content.key.id;
     await gateway.call("POST", `/v1/keys/${key}/rotate`, { grace: "24h" });

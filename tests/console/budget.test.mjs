@@ -11,7 +11,10 @@ const ROUNDS = 5;
 const KEYS = 10_000;
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway(), launch()])));
+before(async () => {
+    gateway = await startGateway();
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test(`the first page is under ${MOST_BYTES / 1000} kB in all, uncompressed`, async (t) => {

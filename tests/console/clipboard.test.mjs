@@ -7,7 +7,10 @@ import { startGateway } from "./gateway.mjs";
 import { create, launch, signIn, visitor } from "./visitor.mjs";
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway(), launch()])));
+before(async () => {
+    gateway = await startGateway();
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test("where the clipboard is denied the key is selected, and nothing says that it was copied", async () => {

@@ -23,15 +23,18 @@ export async function startGateway(more = "", { keepsSecrets = false } = {}) {
     const page = `console: {gateway_url: "http://127.0.0.1:${port}/v1/hello"${kept}}`;
     writeFileSync(file, yaml(folder, port, upstream.address().port, `${page}\n${more}`));
     const program = spawn(PROGRAM, ["serve", "--config", file], { stdio: ["ignore", "ignore", "pipe"] });
-    const admin = `http://${await adminAddress(program)}`;
-    const tokenFile = join(folder, "data/admin.token");
-    const token = readFileSync(tokenFile, "utf8").trim();
     const stop = async () => {
         await ended(program);
         upstream.closeAllConnections();
         upstream.close();
         rmSync(folder, { recursive: true, force: true });
     };
+    const admin = await adminUrl(program).catch(async (error) => {
+        await stop();
+        throw error;
+    });
+    const tokenFile = join(folder, "data/admin.token");
+    const token = readFileSync(tokenFile, "utf8").trim();
     return { admin, url: `http://127.0.0.1:${port}/v1/hello`, token, tokenFile, stop, call: caller(admin, token) };
 }
 
@@ -63,8 +66,8 @@ function caller(admin, operator) {
     };
 }
 
-/** The address stands in the log line that says that all listeners are there. */
-function adminAddress(program) {
+/** Its address stands in the log line that says that all listeners are there. */
+function adminUrl(program) {
     return new Promise((found, failed) => {
         let log = "";
         const late = setTimeout(() => failed(new Error(`keygate does not listen:\n${log}`)), START_MS);
@@ -75,13 +78,13 @@ function adminAddress(program) {
             const line = /"message":"listening".*?"admin":"([^"]+)"/.exec(log);
             if (!line) return;
             clearTimeout(late);
-            found(line[1]);
+            found(`http://${line[1]}`);
         });
     });
 }
 
 function ended(program) {
-    if (program.exitCode !== null) return Promise.resolve();
+    if (program.pid === undefined || program.exitCode !== null) return Promise.resolve();
     const end = new Promise((done) => program.once("exit", done));
     program.kill("SIGTERM");
     return end;

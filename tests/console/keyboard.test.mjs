@@ -7,7 +7,10 @@ import { startGateway } from "./gateway.mjs";
 import { curl, launch, row, signIn, tabTo, visitor } from "./visitor.mjs";
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway(), launch()])));
+before(async () => {
+    gateway = await startGateway();
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test("keys are made, copied, found, rotated and deleted by keyboard alone", async () => {

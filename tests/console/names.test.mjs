@@ -17,7 +17,8 @@ let gateway, browser;
 before(async () => {
     assert.equal([...LONG].length, 255);
     const file = `keys:\n  key_long: {name: ${JSON.stringify(LONG)}, owner: acme, digest: "sha256:${"0".repeat(63)}1"}\n`;
-    [gateway, browser] = await Promise.all([startGateway(file), launch()]);
+    gateway = await startGateway(file);
+    browser = await launch();
     for (const name of [IMAGE, TURNING, FORMULA]) assert.equal((await gateway.call("POST", "/v1/keys", { name, owner: "acme" })).status, 201);
 });
 after(async () => (await browser?.close(), await gateway?.stop()));

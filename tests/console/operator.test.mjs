@@ -7,7 +7,10 @@ import { startGateway } from "./gateway.mjs";
 import { choose, create, curl, launch, offeredLine, open, paste, row, settled, signIn, until, visitor } from "./visitor.mjs";
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway(), launch()])));
+before(async () => {
+    gateway = await startGateway();
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test("an operator makes a key, uses it, sees that, rotates it, and deletes it", async () => {

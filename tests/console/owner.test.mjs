@@ -10,7 +10,10 @@ import { startGateway } from "./gateway.mjs";
 import { choose, create, curl, launch, offeredLine, open, paste, portalLink, row, settled, until, visitor } from "./visitor.mjs";
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway(), launch()])));
+before(async () => {
+    gateway = await startGateway();
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test("an owner comes by a link, and makes, uses, sees, rotates and deletes a key", async () => {

@@ -7,7 +7,10 @@ import { startGateway } from "./gateway.mjs";
 import { create, curl, launch, open, portalLink, row, signIn, visitor } from "./visitor.mjs";
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway("", { keepsSecrets: true }), launch()])));
+before(async () => {
+    gateway = await startGateway("", { keepsSecrets: true });
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test("a secret that is kept is shown again to its owner, and the audit log tells", async () => {

@@ -8,7 +8,10 @@ import { listening, startGateway } from "./gateway.mjs";
 import { create, launch, open, portalLink, signIn, until, visitor } from "./visitor.mjs";
 
 let gateway, browser;
-before(async () => ([gateway, browser] = await Promise.all([startGateway(), launch()])));
+before(async () => {
+    gateway = await startGateway();
+    browser = await launch();
+});
 after(async () => (await browser?.close(), await gateway?.stop()));
 
 test("a wrong token is refused in words, and the field keeps the focus", async () => {
