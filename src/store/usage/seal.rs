@@ -71,6 +71,8 @@ impl<'c> Draft<'c> {
     /// Takes cells in. Later minutes and what is sealed already are left out.
     pub(super) fn take(&mut self, cells: impl Iterator<Item = Cell>) -> Result<(), StoreError> {
         let until = self.until;
+        // Most are of minutes that are over; to grow to a million of them would copy them several times.
+        self.parts.reserve(cells.size_hint().1.unwrap_or(0));
         let mut cells = cells.filter(|cell| cell.minute <= until).peekable();
         while cells.peek().is_some() {
             // In pieces, because names are long; each in the order of names, so that neighbours are looked up together.
