@@ -104,8 +104,16 @@ fn expect_whole(gateway: &Gateway, received: u64) {
 }
 
 fn ledger_files(gateway: &Gateway) -> usize {
+    ledger_names(gateway).len()
+}
+
+/// The files of the ledger, and what is to become one, by their paths in the data folder.
+fn ledger_names(gateway: &Gateway) -> Vec<String> {
     let files = fs::read_dir(gateway.folder().join("data/ledger")).unwrap().flatten();
-    files.filter(|file| file.path().extension().is_some_and(|kind| kind == "seg" || kind == "new")).count()
+    let files = files.filter(|file| file.path().extension().is_some_and(|kind| kind == "seg" || kind == "new"));
+    let mut names: Vec<_> = files.map(|file| format!("ledger/{}", file.file_name().to_str().unwrap())).collect();
+    names.sort();
+    names
 }
 
 #[derive(Clone, Copy)]
@@ -182,6 +190,26 @@ fn what_was_sealed_and_cannot_be_removed_from_the_ledger_counts_once() {
         expect_whole(&gateway, 5);
         assert_eq!(gateway.stop(), Some(0));
     }
+}
+
+#[test]
+fn a_ledger_that_cannot_be_read_is_not_begun_anew() {
+    let upstream = obliging();
+    let mut gateway = metered(Settings::before(&upstream)).start();
+    (0..5).for_each(|_| drop(gateway.get("/").expect(200)));
+    gateway.kill();
+    let left = ledger_names(&gateway);
+    let on: Vec<&str> = left.iter().map(String::as_str).collect();
+    let mut start = Fault { inject: "read:error=EIO:when=1+", on: &on }.command(gateway.folder());
+    let output = start.args(["serve", "--config"]).arg(gateway.config()).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("the ledger of usage") && said.contains("Input/output error"), "{said}");
+    assert!(on.iter().any(|name| said.contains(name)), "which file: {said}");
+    assert_eq!(ledger_names(&gateway), left, "all of it is still there");
+    gateway.start_again();
+    expect_whole(&gateway, 5);
+    assert_eq!(gateway.stop(), Some(0));
 }
 
 /// A minute passes each second, until something holds; how many answers came meanwhile.
