@@ -5,7 +5,7 @@ APT_PACKAGES = nginx-light prometheus curl wrk strace faketime
 # Programs that tests use, each from one of the packages above.
 TEST_PROGRAMS = nginx promtool curl wrk strace faketime
 
-.PHONY: run test fmt lint unit docs deps admin-fuzz-test console-test console-screenshots console-tools fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage bench-sealing soak clean
+.PHONY: run test fmt lint unit docs deps admin-fuzz-test console-test console-screenshots console-tools fuzz-admin bench-smoke bench-peers bench-index bench-path bench-counts bench-store bench-keys bench-meter bench-usage bench-sealing soak release-guided clean
 
 run:
 	$(CARGO) run --release --locked -- quickstart
@@ -45,6 +45,10 @@ bench-smoke: deps
 # keygate beside nginx, HAProxy, Envoy and pingora; installs them, and takes some 23 minutes once they are built.
 bench-peers:
 	benches/peers/run
+
+# A release build laid out by a profile of the load of bench-peers: target/pgo/keygate, in ten minutes.
+release-guided:
+	benches/profile_guided.sh
 
 bench-index:
 	$(CARGO) bench --locked --bench index
