@@ -46,7 +46,7 @@ bench-smoke: deps
 bench-peers:
 	benches/peers/run
 
-# A release build laid out by a profile of the load of bench-peers: target/pgo/keygate, in ten minutes.
+# A release build laid out by a profile of the load of bench-peers: target/pgo/keygate, in a quarter of an hour.
 release-guided:
 	benches/profile_guided.sh
 

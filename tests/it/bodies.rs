@@ -285,16 +285,25 @@ fn what_follows_a_large_body_at_once_is_the_next_request() {
 }
 
 #[test]
-fn a_client_that_leaves_a_large_answer_leaves_none_of_it_to_others() {
-    let upstream = Upstream::start(|connection| {
-        connection.request()?;
+fn what_a_client_did_not_take_of_a_large_answer_reaches_nobody_else() {
+    let (stalled, stall) = channel();
+    let stalled = Mutex::new(stalled);
+    let upstream = Upstream::start(move |connection| {
+        if connection.request()?.target() == "/endless" {
+            connection.write_timeout(std::time::Duration::from_millis(500));
+            connection.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")?;
+            while connection.write(&[b'x'; 1 << 16]).is_some() {}
+            return stalled.lock().unwrap_or_else(PoisonError::into_inner).send(()).ok();
+        }
         connection.write(format!("HTTP/1.1 200 OK\r\nContent-Length: {LARGE}\r\n\r\n").as_bytes())?;
         connection.write(&pattern(LARGE))
     });
     let gateway = Settings::before(&upstream).start();
-    for _ in 0..20 {
+    for _ in 0..3 {
         let mut leaving = gateway.client();
-        leaving.send(get("/", &[])).read_head();
+        leaving.send(get("/endless", &[])).read_head();
+        // Every buffer on the way is full, the gateway's too.
+        stall.recv_timeout(crate::harness::DEADLINE).expect("the upstream stalls");
         leaving.reset();
         assert!(gateway.get("/").expect(200).body == pattern(LARGE));
     }
