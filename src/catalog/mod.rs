@@ -150,7 +150,7 @@ impl fmt::Debug for Catalog {
     }
 }
 
-/// Room for this many takes 128 MiB.
+/// Room for this many takes up to 300 MiB of addresses, of which a ninth is touched before keys come.
 const MOST_RESERVED: usize = 1 << 24;
 
 #[cfg(test)]
