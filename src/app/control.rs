@@ -113,7 +113,7 @@ impl Control {
         state.listening(addresses.clone());
         state.ready();
         announce(&addresses, gateway.capacity());
-        memory::give_back();
+        memory::settle();
         let log_thread = LogThread::start(writer).context("cannot start the log thread")?;
         Ok(Self {
             config: config.to_owned(),
