@@ -19,8 +19,19 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::OpenError;
 use super::schema::Schema;
 
-/// Opens the store for writing, makes it if there is none. The lock is given back when the file is dropped.
-pub(super) fn open(path: &Path, schema: &Schema) -> Result<(File, Connection), OpenError> {
+/// A lock on a store, given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing the file would not do while a process that was forked off has it too, on its way to another program.
+        let _ = self.0.unlock();
+    }
+}
+
+/// Opens the store for writing, makes it if there is none.
+pub(super) fn open(path: &Path, schema: &Schema) -> Result<(Lock, Connection), OpenError> {
     check_library()?;
     let folder = folder_of(path);
     create_folder(folder)?;
@@ -106,11 +117,11 @@ fn check_library() -> Result<(), OpenError> {
     if fits { Ok(()) } else { Err(OpenError::Library { found: rusqlite::version(), wanted: LIBRARY_MIN_TEXT }) }
 }
 
-fn lock(path: &Path) -> Result<File, OpenError> {
+fn lock(path: &Path) -> Result<Lock, OpenError> {
     let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
     let file = opened.map_err(|error| io_error(path, error))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
         Err(TryLockError::Error(error)) => Err(io_error(path, error)),
     }
@@ -210,3 +221,20 @@ const CHECKPOINT_PAGES: i64 = 4000;
 const LOG_BYTES_KEPT: i64 = 64 << 20;
 const WRITER_CACHE_KIB: i64 = 16 << 10;
 const STATEMENTS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_given_back_even_while_a_process_being_forked_off_has_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db.lock");
+        let held = lock(&path).unwrap();
+        let forked = held.0.try_clone().unwrap();
+        assert!(matches!(lock(&path), Err(OpenError::Locked(_))));
+        drop(held);
+        lock(&path).unwrap();
+        drop(forked);
+    }
+}

@@ -92,8 +92,10 @@ mod tests {
     fn a_folder_has_one_holder_at_a_time() {
         let folder = tempfile::tempdir().unwrap();
         let held = lock(folder.path()).unwrap();
+        let forked = held.0.try_clone().unwrap();
         assert!(matches!(lock(folder.path()), Err(LedgerError::Locked(_))));
         drop(held);
         lock(folder.path()).unwrap();
+        drop(forked);
     }
 }

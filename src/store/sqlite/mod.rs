@@ -11,7 +11,6 @@ mod write;
 mod writer;
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -41,7 +40,7 @@ pub struct SqliteStore {
     readers: Mutex<Vec<Connection>>,
     writer: Writer,
     /// Let go last.
-    _lock: File,
+    _lock: file::Lock,
 }
 
 impl SqliteStore {

@@ -20,7 +20,6 @@ mod used;
 mod verify;
 
 use std::fmt;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -52,7 +51,7 @@ pub struct UsageStore {
     readers: Mutex<Vec<Connection>>,
     writer: Mutex<Connection>,
     /// Let go last.
-    _lock: File,
+    _lock: file::Lock,
 }
 
 impl UsageStore {
