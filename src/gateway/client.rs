@@ -1,16 +1,16 @@
 //! The client's connection: waiting for heads, and leaving what was not read behind without mistaking it for a request.
 
 use std::future::poll_fn;
-use std::net::IpAddr;
+use std::net::{IpAddr, Shutdown};
+use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::ReadHalf;
 
-use super::io::{self, Stopped};
+use super::io::{Socket, Stopped};
+use super::sends::Sends;
 use super::thread::Thread;
 use super::wheel::Seat;
 use crate::catalog::ClientTimeouts;
@@ -20,7 +20,7 @@ use crate::http1::{BUFFER_BYTES, Body, Buffer, HeadError, HeadLimits, HeadScan, 
 #[derive(Debug)]
 pub(super) struct Client {
     /// The socket.
-    pub(super) stream: TcpStream,
+    pub(super) stream: Rc<TcpStream>,
     /// Who is at the other end.
     pub(super) peer: IpAddr,
     /// What has been read and not been used up; none while the connection is idle.
@@ -43,14 +43,40 @@ pub(super) enum Arrival {
 }
 
 impl Client {
-    /// Waits until there are bytes of a next request; false if there will be none, or none is wanted.
+    /// Waits until there are bytes of a next request and the answer before it is out, holding no buffer meanwhile; false if
+    /// there will be none, or none is wanted.
     pub(super) async fn next_begins(&mut self, thread: &Thread) -> bool {
-        let is_here = self.input.as_ref().is_some_and(|input| !input.is_empty());
-        is_here || self.first_bytes(thread).await
+        let (_, timeouts) = thread.client_terms();
+        let deadline = self.seat.deadline(timeouts.idle);
+        let socket = Socket { stream: &self.stream, seat: &self.seat, sends: &thread.sends };
+        let input = &mut self.input;
+        poll_fn(|cx| {
+            match socket.poll_rest(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(_)) => return Poll::Ready(false),
+                Poll::Pending => return Poll::Pending,
+            }
+            if input.as_ref().is_some_and(|input| !input.is_empty()) {
+                return Poll::Ready(true);
+            }
+            *input = None;
+            if socket.poll_readable(cx).is_ready() {
+                let buffer = input.insert(Buffer::take());
+                if let Poll::Ready(read) = socket.poll_read(buffer, cx) {
+                    return Poll::Ready(read.is_ok_and(|count| count > 0));
+                }
+                *input = None;
+            }
+            if thread.is_draining() {
+                return Poll::Ready(false);
+            }
+            socket.seat.poll_elapsed(deadline).map(|_| false)
+        })
+        .await
     }
 
     /// Waits for the rest of a head that has begun.
-    pub(super) async fn next_head(&mut self, limits: &HeadLimits, timeouts: ClientTimeouts) -> Arrival {
+    pub(super) async fn next_head(&mut self, limits: &HeadLimits, timeouts: ClientTimeouts, sends: &Sends) -> Arrival {
         let mut scan = HeadScan::default();
         let deadline = self.seat.deadline(timeouts.head);
         loop {
@@ -60,7 +86,8 @@ impl Client {
                 Ok(None) => {}
                 Err(error) => return Arrival::Refused(error),
             }
-            match io::read(&mut self.stream.split().0, input, &self.seat, deadline).await {
+            let socket = Socket { stream: &self.stream, seat: &self.seat, sends };
+            match socket.read(input, deadline).await {
                 Ok(0) | Err(Stopped::Broken) => return Arrival::Gone,
                 Ok(_) => {}
                 Err(Stopped::Elapsed) => return Arrival::TooSlow,
@@ -68,31 +95,8 @@ impl Client {
         }
     }
 
-    /// Waits until the next request begins, holding no buffer meanwhile; false if the connection is to be closed instead.
-    async fn first_bytes(&mut self, thread: &Thread) -> bool {
-        let (_, timeouts) = thread.client_terms();
-        let deadline = self.seat.deadline(timeouts.idle);
-        let (mut socket, _) = self.stream.split();
-        let (input, seat) = (&mut self.input, &self.seat);
-        poll_fn(|cx| {
-            *input = None;
-            if socket.as_ref().poll_read_ready(cx).is_ready() {
-                let buffer = input.insert(Buffer::take());
-                if let Poll::Ready(read) = io::poll_read(&mut socket, buffer, cx) {
-                    return Poll::Ready(read.is_ok_and(|count| count > 0));
-                }
-                *input = None;
-            }
-            if thread.is_draining() {
-                return Poll::Ready(false);
-            }
-            seat.poll_elapsed(deadline).map(|_| false)
-        })
-        .await
-    }
-
     /// Reads the rest of a body away, if it is small and prompt; whether the connection stands at the next request then.
-    pub(super) async fn skip_body(&mut self, body: &mut Body) -> bool {
+    pub(super) async fn skip_body(&mut self, body: &mut Body, sends: &Sends) -> bool {
         let deadline = self.seat.deadline(SKIP_TIMEOUT);
         let mut left = MAX_SKIPPED;
         loop {
@@ -113,7 +117,8 @@ impl Client {
                 }
                 Piece::More => {
                     let input = self.input.get_or_insert_with(Buffer::take);
-                    let read = io::read(&mut self.stream.split().0, input, &self.seat, deadline).await;
+                    let socket = Socket { stream: &self.stream, seat: &self.seat, sends };
+                    let read = socket.read(input, deadline).await;
                     if !matches!(read, Ok(count) if count > 0) {
                         return false;
                     }
@@ -125,14 +130,15 @@ impl Client {
     /// Closes with a reset, so that an answer that ends with its connection is not taken for a whole one.
     pub(super) fn reset(&self) {
         // If it fails the connection is gone already.
-        let _ = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+        let _ = SockRef::from(&*self.stream).set_linger(Some(Duration::ZERO));
     }
 
     /// Closes so that the client can still read what was sent to it: says that nothing more comes, and reads away for a while.
     ///
     /// Closing with unread bytes would make the system send a reset, which can overtake the answer (RFC 9112 section 9.6).
-    pub(super) async fn close_gently(&mut self) {
-        if self.stream.shutdown().await.is_err() {
+    pub(super) async fn close_gently(&mut self, sends: &Sends) {
+        let socket = Socket { stream: &self.stream, seat: &self.seat, sends };
+        if socket.write_rest().await.is_err() || SockRef::from(&*self.stream).shutdown(Shutdown::Write).is_err() {
             return;
         }
         let deadline = self.seat.deadline(LINGER_TIMEOUT);
@@ -140,7 +146,7 @@ impl Client {
         let mut input = self.input.take().unwrap_or_else(Buffer::take);
         while left > 0 {
             input.clear();
-            match io::read(&mut self.stream.split().0, &mut input, &self.seat, deadline).await {
+            match socket.read(&mut input, deadline).await {
                 Ok(count) if count > 0 => left = left.saturating_sub(count),
                 _ => return,
             }
@@ -156,13 +162,13 @@ impl Client {
 }
 
 /// Ready when the client has left. What else it sends meanwhile is kept; once that is much, nothing more is read.
-pub(super) fn poll_ahead(socket: &mut ReadHalf<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
-    while input.is_some() || socket.as_ref().poll_read_ready(cx).is_ready() {
+pub(super) fn poll_ahead(socket: Socket<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
+    while input.is_some() || socket.poll_readable(cx).is_ready() {
         let kept = input.get_or_insert_with(Buffer::take);
         if kept.len() > KEPT_AHEAD {
             return Poll::Pending;
         }
-        match io::poll_read(socket, kept, cx) {
+        match socket.poll_read(kept, cx) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(_)) => {}
             Poll::Pending => break,
@@ -177,13 +183,13 @@ pub(super) fn poll_ahead(socket: &mut ReadHalf<'_>, input: &mut Option<Buffer>, 
 /// Ready when the client has left, however much it sends before: what is too much to be kept is thrown away.
 ///
 /// For a client whose request is whole. The buffer is torn then, and no further request can be read from it.
-pub(super) fn poll_left(socket: &mut ReadHalf<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
+pub(super) fn poll_left(socket: Socket<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
     if poll_ahead(socket, input, cx).is_ready() {
         return Poll::Ready(());
     }
     let Some(kept) = input.as_mut().filter(|kept| kept.len() > KEPT_AHEAD) else { return Poll::Pending };
     loop {
-        match io::poll_read(socket, &mut Buffer::take(), cx) {
+        match socket.poll_read(&mut Buffer::take(), cx) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(_)) => kept.tear(),
             Poll::Pending => return Poll::Pending,

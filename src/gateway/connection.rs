@@ -18,7 +18,7 @@ use super::exchange::{self, Outcome};
 use super::facts::{self, Reading, Unfit};
 use super::finish;
 use super::forward;
-use super::io;
+use super::io::Socket;
 use super::limits::Standing;
 use super::local::Local;
 use super::metering::Subject;
@@ -35,7 +35,7 @@ use crate::time::Instant;
 pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, thread: Rc<Thread>, held: (ConnectionSlot, Running)) {
     let _held = held;
     let seat = poll_fn(|cx| Poll::Ready(thread.wheel.seat(cx))).await;
-    let mut client = Client { stream, peer: policy::canonical(peer.ip()), input: None, seat };
+    let mut client = Client { stream: Rc::new(stream), peer: policy::canonical(peer.ip()), input: None, seat };
     let _open = finish::Open::new(&thread);
     loop {
         if !client.next_begins(&thread).await {
@@ -48,7 +48,7 @@ pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, thread: Rc<Thread
         client = back;
         match after {
             After::Keep => {}
-            After::Close => return client.close_gently().await,
+            After::Close => return client.close_gently(&thread.sends).await,
             After::Drop => return,
         }
     }
@@ -73,7 +73,7 @@ pub(super) async fn next_request(mut client: Client, thread: Rc<Thread>) -> (Cli
 
 async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     let (limits, timeouts) = thread.client_terms();
-    let arrival = client.next_head(&limits, timeouts).await;
+    let arrival = client.next_head(&limits, timeouts, &thread.sends).await;
     let _active = finish::Active::new(thread);
     let now = thread.wheel.now();
     let (mut request, decision) = match arrival {
@@ -232,7 +232,7 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
         }
         Outcome::Delivered { status, keep } => {
             finish::record(thread, request, status, finish::End::Forwarded);
-            let keep = keep && client.skip_body(&mut request.body).await;
+            let keep = keep && client.skip_body(&mut request.body, &thread.sends).await;
             if keep { After::Keep } else { After::Close }
         }
         Outcome::Cut { status, denial } => {
@@ -282,10 +282,11 @@ async fn deny(
     finish::meter(thread, request, denial.status(), finish::End::Denied(denial), now);
     let bytes = &request.out.filled()[request.trail.len()..];
     let timeout = request.local.rules.wire.timeouts.body;
-    let written = io::write_all(&mut client.stream.split().1, bytes, &client.seat, timeout).await;
+    let socket = Socket { stream: &client.stream, seat: &client.seat, sends: &thread.sends };
+    let written = socket.write_last(bytes, timeout).await;
     let end = if written.is_ok() { finish::End::Denied(denial) } else { finish::End::ClientGone };
     finish::record(thread, request, denial.status(), end);
-    let keep = written.is_ok() && !closes && client.skip_body(&mut request.body).await;
+    let keep = written.is_ok() && !closes && client.skip_body(&mut request.body, &thread.sends).await;
     if keep { After::Keep } else { After::Close }
 }
 

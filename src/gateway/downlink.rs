@@ -6,16 +6,14 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task;
 
-use super::io::{self, Stopped};
+use super::io::{Socket, Stopped};
 use super::metering::{Subject, Tally};
 use super::pipe::{self, Pipe};
 use super::reply::{self, Asked, Final, Outgoing, Reply};
 use super::trailers;
 use super::uplink::{MAX_CHUNK_DATA, Progress, append_chunk};
-use super::wheel::Seat;
 use crate::http1::{Body, Buffer, LAST_CHUNK, Piece, find_response_end};
 use crate::time::Instant;
 
@@ -23,15 +21,13 @@ use crate::time::Instant;
 #[derive(Debug)]
 pub(super) struct Downlink<'a> {
     /// From the upstream.
-    pub(super) upstream: ReadHalf<'a>,
+    pub(super) upstream: Socket<'a>,
     /// To the client.
-    pub(super) client: WriteHalf<'a>,
+    pub(super) client: Socket<'a>,
     /// What the answer is written for.
     pub(super) asked: Asked<'a>,
     /// How far both directions have got.
     pub(super) progress: &'a Progress,
-    /// Deadlines.
-    pub(super) seat: &'a Seat,
     /// From the end of the request to the response head.
     pub(super) response_timeout: Option<Duration>,
     /// Between two reads from the upstream.
@@ -121,7 +117,7 @@ impl Downlink<'_> {
                 self.read_head_bytes(&mut input).await?;
                 continue;
             };
-            let now = self.seat.now();
+            let now = self.client.seat.now();
             let mut out = Buffer::take();
             let reply = reply::take_over(&input.filled()[..end], &self.asked, now, &mut out);
             input.consume(end);
@@ -144,7 +140,7 @@ impl Downlink<'_> {
 
     /// Waits until the upstream has something to say, without holding a buffer for it.
     async fn readable(&mut self) -> Result<(), Landed> {
-        poll_fn(|cx| match self.upstream.as_ref().poll_read_ready(cx) {
+        poll_fn(|cx| match self.upstream.poll_readable(cx) {
             Poll::Ready(_) => Poll::Ready(Ok(())),
             Poll::Pending => self.poll_head_deadline(),
         })
@@ -155,7 +151,7 @@ impl Downlink<'_> {
         if input.len() >= MAX_RESPONSE_HEAD {
             return Err(Landed::Failed(Failure::Malformed));
         }
-        let read = poll_fn(|cx| match io::poll_read(&mut self.upstream, input, cx) {
+        let read = poll_fn(|cx| match self.upstream.poll_read(input, cx) {
             Poll::Ready(read) => Poll::Ready(Ok(read)),
             Poll::Pending => self.poll_head_deadline(),
         });
@@ -176,7 +172,7 @@ impl Downlink<'_> {
         let sent = self.progress.sent.get().or(self.progress.head_sent.get().filter(|_| undecided));
         match (sent, self.response_timeout) {
             (Some(sent), Some(timeout)) => {
-                self.seat.poll_elapsed(sent.after(timeout)).map(|_| Err(Landed::Failed(Failure::Timeout)))
+                self.client.seat.poll_elapsed(sent.after(timeout)).map(|_| Err(Landed::Failed(Failure::Timeout)))
             }
             _ => Poll::Pending,
         }
@@ -192,10 +188,15 @@ impl Downlink<'_> {
     ) -> Result<bool, Landed> {
         let done = self.frame_available(last.framing, body, input, out)?;
         self.progress.answered.set(true);
-        let head_at = self.account.head_at.unwrap_or_else(|| self.seat.now());
+        let head_at = self.account.head_at.unwrap_or_else(|| self.client.seat.now());
         self.count(done, head_at);
-        self.send(out.filled()).await?;
-        let now = Some(self.seat.now());
+        if done {
+            let sent = self.client.write_last(out.filled(), self.client_timeout).await;
+            sent.map_err(|_| Landed::ClientGone)?;
+        } else {
+            self.send(out.filled()).await?;
+        }
+        let now = Some(self.client.seat.now());
         self.account.head_sent_at = now;
         self.account.ended_at = now.filter(|_| done);
         Ok(done)
@@ -229,7 +230,7 @@ impl Downlink<'_> {
             out.clear();
             let held = input.len();
             let done = self.frame_available(last.framing, body, input, out)?;
-            self.count(done, self.seat.now());
+            self.count(done, self.client.seat.now());
             self.send(out.filled()).await?;
             if done {
                 return Ok(());
@@ -244,10 +245,9 @@ impl Downlink<'_> {
     async fn send_plain(&mut self, body: &mut Body, input: &mut Buffer) -> Result<(), Landed> {
         let Ok(Piece::Data(count)) = body.piece(input.filled(), usize::MAX) else { return Ok(()) };
         self.account.bytes_out += count as u64;
-        self.count(body.is_done(), self.seat.now());
-        io::write_all(&mut self.client, &input.filled()[..count], self.seat, self.client_timeout)
-            .await
-            .map_err(|_| Landed::ClientGone)?;
+        self.count(body.is_done(), self.client.seat.now());
+        let data = &input.filled()[..count];
+        self.client.write_all(data, self.client_timeout).await.map_err(|_| Landed::ClientGone)?;
         input.consume(count);
         Ok(())
     }
@@ -257,22 +257,22 @@ impl Downlink<'_> {
     /// After the last of them nothing may be waited for: what the client sends then is its next request.
     async fn pass_on(&mut self, body: &mut Body, mut pipe: Pipe) -> Result<(), Landed> {
         while let Body::Known(left) = *body {
-            let deadline = self.seat.deadline(self.upstream_timeout);
-            let count = match pipe.fill(self.upstream.as_ref(), left, self.seat, deadline).await {
+            let deadline = self.client.seat.deadline(self.upstream_timeout);
+            let count = match pipe.fill(self.upstream, left, deadline).await {
                 Ok(0) | Err(Stopped::Broken) => return Err(Landed::Failed(Failure::Reset)),
                 Err(Stopped::Elapsed) => return Err(Landed::Failed(Failure::Timeout)),
                 Ok(count) => count as u64,
             };
             *body = Body::Known(left - count);
             self.account.bytes_out += count;
-            self.count(body.is_done(), self.seat.now());
-            pipe.drain(self.client.as_ref(), self.seat, self.client_timeout).await.map_err(|_| Landed::ClientGone)?;
+            self.count(body.is_done(), self.client.seat.now());
+            pipe.drain(self.client, self.client_timeout).await.map_err(|_| Landed::ClientGone)?;
             if body.is_done() {
                 break;
             }
             task::yield_now().await;
         }
-        pipe::look_for_more(self.upstream.as_ref());
+        pipe::look_for_more(self.upstream.stream);
         Ok(())
     }
 
@@ -337,8 +337,8 @@ impl Downlink<'_> {
     }
 
     async fn read_body(&mut self, body: &mut Body, input: &mut Buffer) -> Result<(), Landed> {
-        let deadline = self.seat.deadline(self.upstream_timeout);
-        match io::read(&mut self.upstream, input, self.seat, deadline).await {
+        let deadline = self.client.seat.deadline(self.upstream_timeout);
+        match self.upstream.read(input, deadline).await {
             Ok(0) => body.closed().map_err(|_| Landed::Failed(Failure::Reset)),
             Ok(_) => Ok(()),
             Err(Stopped::Elapsed) => Err(Landed::Failed(Failure::Timeout)),
@@ -347,7 +347,7 @@ impl Downlink<'_> {
     }
 
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Landed> {
-        io::write_all(&mut self.client, bytes, self.seat, self.client_timeout).await.map_err(|_| Landed::ClientGone)
+        self.client.write_all(bytes, self.client_timeout).await.map_err(|_| Landed::ClientGone)
     }
 }
 

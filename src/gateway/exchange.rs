@@ -16,6 +16,7 @@ use super::admit::Admitted;
 use super::client::{self, Client};
 use super::downlink::{Account, Downlink, Failure, Landed};
 use super::forward;
+use super::io::Socket;
 use super::reply::Asked;
 use super::request::Request;
 use super::thread::Thread;
@@ -136,7 +137,7 @@ async fn connection(
         let began = client.seat.now();
         trail.target = Some(lease.target());
         trail.result = Some(UpstreamResult::ConnectFailed);
-        let connected = connect(client, lease, pool.options().connect_timeout).await;
+        let connected = connect(client, lease, pool.options().connect_timeout, thread).await;
         trail.connecting += client.seat.now().since(began);
         last = match connected {
             Ok(connection) => return Ok(connection),
@@ -150,15 +151,15 @@ async fn connection(
 struct ClientGone;
 
 /// Connects, within a while; a failure is noted with the address.
-async fn connect(client: &mut Client, lease: Lease, timeout: Duration) -> Result<Connection, Outcome> {
+async fn connect(client: &mut Client, lease: Lease, timeout: Duration, thread: &Thread) -> Result<Connection, Outcome> {
     let deadline = client.seat.deadline(timeout);
     let mut connecting = pin!(TcpStream::connect(lease.address().socket));
-    let (mut socket, _) = client.stream.split();
-    let (input, seat) = (&mut client.input, &client.seat);
+    let socket = Socket { stream: &client.stream, seat: &client.seat, sends: &thread.sends };
+    let input = &mut client.input;
     let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
         Poll::Ready(connected) => Poll::Ready(Ok(Some(connected))),
-        Poll::Pending if client::poll_ahead(&mut socket, input, cx).is_ready() => Poll::Ready(Err(ClientGone)),
-        Poll::Pending => seat.poll_elapsed(deadline).map(|_| Ok(None)),
+        Poll::Pending if client::poll_ahead(socket, input, cx).is_ready() => Poll::Ready(Err(ClientGone)),
+        Poll::Pending => socket.seat.poll_elapsed(deadline).map(|_| Ok(None)),
     });
     let denial = match connected.await {
         Err(ClientGone) => return Err(Outcome::ClientGone { status: 0 }),
@@ -230,8 +231,8 @@ async fn run_both(
 ) -> Result<Landed, Fault> {
     let options = pool.options();
     let client_timeout = request.local.rules.wire.timeouts.body;
-    let (client_read, client_write) = client.stream.split();
-    let (upstream_read, upstream_write) = connection.stream.split();
+    let below = Socket { stream: &client.stream, seat: &client.seat, sends: &thread.sends };
+    let above = Socket { stream: &connection.stream, ..below };
     let mut id = [0; 64];
     let id_length = request.trail.id(&request.out).len();
     id[..id_length].copy_from_slice(request.trail.id(&request.out));
@@ -249,25 +250,23 @@ async fn run_both(
         trail: &request.trail,
     };
     let mut uplink = Uplink {
-        client: client_read,
+        client: below,
         input: &mut client.input,
-        upstream: upstream_write,
+        upstream: above,
         head_start: request.trail.len(),
         out: &mut request.out,
         body: &mut request.body,
         max_body_bytes: request.max_body_bytes,
         progress,
-        seat: &client.seat,
         client_timeout,
         upstream_timeout: options.idle_timeout,
         trailers: trailers::Filter::Request(&request.local.request_roles),
     };
     let mut downlink = Downlink {
-        upstream: upstream_read,
-        client: client_write,
+        upstream: above,
+        client: below,
         asked,
         progress,
-        seat: &client.seat,
         response_timeout: options.response_timeout,
         upstream_timeout: options.idle_timeout,
         client_timeout,
@@ -277,6 +276,9 @@ async fn run_both(
     poll_fn(|cx| {
         if watch.sees_revocation() {
             return Poll::Ready(Err(Fault::Denied(Denial::KeyRevoked)));
+        }
+        if let Poll::Ready(Err(_)) = below.poll_rest(cx) {
+            return Poll::Ready(Err(Fault::ClientGone));
         }
         if let Poll::Ready(fault) = up.as_mut().poll(cx) {
             return Poll::Ready(Err(fault));

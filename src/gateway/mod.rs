@@ -27,6 +27,7 @@ mod reply;
 mod request;
 mod roles;
 mod run;
+mod sends;
 mod shared;
 mod thread;
 mod trail;

@@ -18,8 +18,7 @@ use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::io::Stopped;
-use super::wheel::Seat;
+use super::io::{Socket, Stopped};
 use crate::http1::Body;
 use crate::time::Instant;
 
@@ -56,22 +55,16 @@ impl Pipe {
     }
 
     /// Moves at most `most` bytes from a socket into the pipe, which must be empty; 0 is the end of the connection.
-    pub(super) async fn fill(
-        &mut self,
-        from: &TcpStream,
-        most: u64,
-        seat: &Seat,
-        deadline: Instant,
-    ) -> Result<usize, Stopped> {
+    pub(super) async fn fill(&mut self, from: Socket<'_>, most: u64, deadline: Instant) -> Result<usize, Stopped> {
         let most = usize::try_from(most).map_or(PIPE_BYTES, |most| most.min(PIPE_BYTES));
         let moved = poll_fn(|cx| {
             loop {
-                match from.poll_read_ready(cx) {
+                match from.poll_readable(cx) {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Broken)),
-                    Poll::Pending => return seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
+                    Poll::Ready(Err(stopped)) => return Poll::Ready(Err(stopped)),
+                    Poll::Pending => return from.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
                 }
-                if let Some(moved) = outcome(from.try_io(Interest::READABLE, || self.pull(from, most))) {
+                if let Some(moved) = outcome(from.stream.try_io(Interest::READABLE, || self.pull(from.stream, most))) {
                     return Poll::Ready(moved);
                 }
             }
@@ -81,19 +74,20 @@ impl Pipe {
     }
 
     /// Moves all that is in the pipe into a socket; the deadline moves with every step.
-    pub(super) async fn drain(&mut self, to: &TcpStream, seat: &Seat, timeout: Duration) -> Result<(), Stopped> {
-        let mut deadline = seat.deadline(timeout);
+    pub(super) async fn drain(&mut self, to: Socket<'_>, timeout: Duration) -> Result<(), Stopped> {
+        to.write_rest().await?;
+        let mut deadline = to.seat.deadline(timeout);
         poll_fn(|cx| {
             while self.held > 0 {
-                match to.poll_write_ready(cx) {
+                match to.stream.poll_write_ready(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Broken)),
-                    Poll::Pending => return seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
+                    Poll::Pending => return to.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
                 }
-                match outcome(to.try_io(Interest::WRITABLE, || self.push(to))) {
+                match outcome(to.stream.try_io(Interest::WRITABLE, || self.push(to.stream))) {
                     Some(Ok(moved)) if moved > 0 => {
                         self.held -= moved;
-                        deadline = seat.deadline(timeout);
+                        deadline = to.seat.deadline(timeout);
                     }
                     Some(_) => return Poll::Ready(Err(Stopped::Broken)),
                     None => {}

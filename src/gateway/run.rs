@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::listener;
 use super::options::Options;
+use super::sends;
 use super::shared::{Crossing, Handed, RevokedUse, Shared};
 use super::thread::Thread;
 use super::wheel::TICK;
@@ -185,16 +186,18 @@ fn run(start: Start) -> io::Result<()> {
         let mut always = JoinSet::new();
         always.spawn_local(tick(Rc::clone(&thread)));
         always.spawn_local(listener::take_in(start.incoming, Rc::clone(&thread)));
+        always.spawn_local(sends::leave(Rc::clone(&thread)));
         tokio::select! {
             // An error says that the sender is gone, and the process with it.
             _ = stop.wait_for(|stop| *stop) => {}
             Some(ended) = accepting.join_next() => return Err(premature_end("accepting connections", ended)),
-            Some(ended) = always.join_next() => return Err(premature_end("looking at deadlines", ended)),
+            Some(ended) = always.join_next() => return Err(premature_end("a task of the thread", ended)),
         }
         accepting.shutdown().await;
         thread.drain();
         // An error says that time is up: what still runs is cut off.
         let _ = tokio::time::timeout(drain_timeout, thread.connections_gone()).await;
+        thread.sends.leave_now();
         Ok(())
     })
 }

@@ -11,6 +11,7 @@ use tokio::sync::{Notify, Semaphore};
 use super::berth::Berths;
 use super::facts::Scratch;
 use super::local::Local;
+use super::sends::Sends;
 use super::shared::Shared;
 use super::wheel::Wheel;
 use crate::catalog::ClientTimeouts;
@@ -36,6 +37,8 @@ pub(super) struct Thread {
     pub(super) book: Option<RefCell<Book>>,
     /// Where its requests run.
     pub(super) berths: Berths,
+    /// Messages that are about to leave.
+    pub(super) sends: Sends,
     /// Space for decoding, empty between two requests.
     pub(super) scratch: RefCell<Scratch>,
     local: RefCell<Rc<Local>>,
@@ -74,9 +77,11 @@ impl Thread {
         let seen_generation = shared.catalog.generation();
         let mut book = book;
         let local = Local::new(shared.catalog.rules(), shared.flood(), (&metrics, book.as_mut()), None);
+        let wheel = Wheel::new();
         Rc::new(Self {
             index,
-            wheel: Wheel::new(),
+            sends: Sends::new(&wheel),
+            wheel,
             berths: Berths::default(),
             scratch: RefCell::default(),
             local: RefCell::new(Rc::new(local)),
@@ -162,10 +167,11 @@ impl Thread {
         self.seen_revocations.get()
     }
 
-    /// Closes idle connections to upstreams that are dead or old.
+    /// Closes idle connections to upstreams that are dead or old, and connections that are held for nobody.
     pub(super) fn sweep(&self) {
         let now = self.wheel.coarse_now();
         self.local().pools.iter().for_each(|pool| pool.sweep(now));
+        self.sends.sweep();
     }
 
     /// Hands the value of a `Date` field (RFC 9110 section 6.6.1) to `write`.

@@ -4,16 +4,15 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::task::Poll;
 use std::time::Duration;
 
-use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::task;
 
 use super::client;
-use super::io::{self, Stopped};
+use super::io::{Socket, Stopped};
 use super::pipe::Pipe;
 use super::trailers;
-use super::wheel::Seat;
 use crate::http1::{Body, Buffer, MAX_CHUNK_HEAD, Piece, write_chunk_head};
 use crate::policy::Denial;
 use crate::time::Instant;
@@ -48,11 +47,11 @@ pub(super) enum Fault {
 #[derive(Debug)]
 pub(super) struct Uplink<'a> {
     /// From the client.
-    pub(super) client: ReadHalf<'a>,
+    pub(super) client: Socket<'a>,
     /// Bytes of the client that have been read already.
     pub(super) input: &'a mut Option<Buffer>,
     /// To the upstream.
-    pub(super) upstream: WriteHalf<'a>,
+    pub(super) upstream: Socket<'a>,
     /// The head, with the trail before it.
     pub(super) out: &'a mut Buffer,
     /// Where the head begins.
@@ -63,8 +62,6 @@ pub(super) struct Uplink<'a> {
     pub(super) max_body_bytes: Option<u64>,
     /// How far both directions have got.
     pub(super) progress: &'a Progress,
-    /// Deadlines.
-    pub(super) seat: &'a Seat,
     /// Between two reads from the client.
     pub(super) client_timeout: Duration,
     /// Between two writes to the upstream.
@@ -86,14 +83,14 @@ impl Uplink<'_> {
 
     async fn send_all(&mut self) -> Result<(), Fault> {
         self.send_head().await?;
-        let now = Some(self.seat.now());
+        let now = Some(self.client.seat.now());
         self.progress.head_sent.set(now);
         if self.body.is_done() {
             self.progress.sent.set(now);
             return Ok(());
         }
         self.send_body().await?;
-        self.progress.sent.set(Some(self.seat.now()));
+        self.progress.sent.set(Some(self.client.seat.now()));
         Ok(())
     }
 
@@ -112,9 +109,12 @@ impl Uplink<'_> {
         };
         self.over_limit(along)?;
         self.progress.body_started.set(along > 0);
-        let written =
-            io::write_all(&mut self.upstream, &self.out.filled()[self.head_start..], self.seat, self.upstream_timeout)
-                .await;
+        let bytes = &self.out.filled()[self.head_start..];
+        let written = if body.is_done() {
+            self.upstream.write_last(bytes, self.upstream_timeout).await
+        } else {
+            self.upstream.write_all(bytes, self.upstream_timeout).await
+        };
         self.out.truncate(head_end);
         written.map_err(upstream_fault)?;
         if along > 0 {
@@ -151,8 +151,8 @@ impl Uplink<'_> {
         *self.input = None;
         self.progress.body_started.set(true);
         while let Body::Known(left) = *self.body {
-            let deadline = self.seat.deadline(self.client_timeout);
-            let count = match pipe.fill(self.client.as_ref(), left, self.seat, deadline).await {
+            let deadline = self.client.seat.deadline(self.client_timeout);
+            let count = match pipe.fill(self.client, left, deadline).await {
                 Ok(0) | Err(Stopped::Broken) => return Err(Fault::ClientGone),
                 Err(Stopped::Elapsed) => return Err(Fault::Denied(Denial::BodyTimeout)),
                 Ok(count) => count,
@@ -160,7 +160,7 @@ impl Uplink<'_> {
             // What is in the pipe is not in the connection any more, whatever becomes of it.
             *self.body = Body::Known(left - count as u64);
             self.over_limit(count)?;
-            pipe.drain(self.upstream.as_ref(), self.seat, self.upstream_timeout).await.map_err(upstream_fault)?;
+            pipe.drain(self.upstream, self.upstream_timeout).await.map_err(upstream_fault)?;
             if self.body.is_done() {
                 break;
             }
@@ -175,16 +175,12 @@ impl Uplink<'_> {
         let Some(input) = self.input.as_ref() else { return Ok(()) };
         let data = &input.filled()[..count];
         if matches!(self.body, Body::Known(_)) {
-            return io::write_all(&mut self.upstream, data, self.seat, self.upstream_timeout)
-                .await
-                .map_err(upstream_fault);
+            return self.upstream.write_all(data, self.upstream_timeout).await.map_err(upstream_fault);
         }
         let framed = framed.get_or_insert_with(Buffer::take);
         framed.clear();
         append_chunk(framed, data);
-        io::write_all(&mut self.upstream, framed.filled(), self.seat, self.upstream_timeout)
-            .await
-            .map_err(upstream_fault)
+        self.upstream.write_all(framed.filled(), self.upstream_timeout).await.map_err(upstream_fault)
     }
 
     async fn send_end(&mut self, body: Body, trailer: usize, framed: Option<Buffer>) -> Result<(), Fault> {
@@ -197,23 +193,41 @@ impl Uplink<'_> {
             self.trailers.write_end(section, &mut end).map_err(|_| Fault::Denied(Denial::BadBody))?;
         }
         self.advance(body, trailer);
-        io::write_all(&mut self.upstream, end.filled(), self.seat, self.upstream_timeout).await.map_err(upstream_fault)
+        self.upstream.write_all(end.filled(), self.upstream_timeout).await.map_err(upstream_fault)
     }
 
     async fn read_more(&mut self) -> Result<(), Fault> {
         let input = self.input.get_or_insert_with(Buffer::take);
-        let deadline = self.seat.deadline(self.client_timeout);
-        match io::read(&mut self.client, input, self.seat, deadline).await {
+        let deadline = self.client.seat.deadline(self.client_timeout);
+        match self.client.read(input, deadline).await {
             Ok(0) | Err(Stopped::Broken) => Err(Fault::ClientGone),
             Ok(_) => Ok(()),
             Err(Stopped::Elapsed) => Err(Fault::Denied(Denial::BodyTimeout)),
         }
     }
 
-    /// Ends when the client leaves.
+    /// Ends when the client leaves, or when the upstream is too slow to take what it had not taken at once.
     async fn watch_client(&mut self) -> Fault {
-        poll_fn(|cx| client::poll_left(&mut self.client, self.input, cx)).await;
-        Fault::ClientGone
+        let mut is_short = false;
+        poll_fn(|cx| {
+            match self.upstream.poll_rest(cx) {
+                Poll::Ready(Ok(())) if !is_short => {}
+                Poll::Ready(Ok(())) => {
+                    is_short = false;
+                    self.progress.sent.set(Some(self.client.seat.now()));
+                }
+                Poll::Ready(Err(stopped)) => match upstream_fault(stopped) {
+                    Fault::Denied(Denial::UpstreamFailed) => self.progress.refused.set(true),
+                    fault => return Poll::Ready(fault),
+                },
+                Poll::Pending => {
+                    is_short = true;
+                    self.progress.sent.set(None);
+                }
+            }
+            client::poll_left(self.client, self.input, cx).map(|()| Fault::ClientGone)
+        })
+        .await
     }
 
     /// Moves on in the body and in the input, always in both at once.

@@ -77,6 +77,16 @@ impl Wheel {
         self.wake_where(|_| true);
     }
 
+    /// Wakes the task of a seat; if it is taken by another one by now, that finds nothing to do.
+    pub(super) fn wake(&self, seat: usize) {
+        self.seats.borrow().wakers[seat].iter().for_each(Waker::wake_by_ref);
+    }
+
+    /// The deadline that lies `after` from now.
+    pub(super) fn deadline(&self, after: Duration) -> Instant {
+        self.coarse_now().after(after + TICK)
+    }
+
     fn wake_where(&self, due: impl Fn(u64) -> bool) {
         let seats = &mut *self.seats.borrow_mut();
         for (wake_at, waker) in seats.wake_at.iter_mut().zip(&seats.wakers) {
@@ -96,7 +106,12 @@ impl Seat {
 
     /// The deadline that lies `after` from now.
     pub(super) fn deadline(&self, after: Duration) -> Instant {
-        self.wheel.coarse_now().after(after + TICK)
+        self.wheel.deadline(after)
+    }
+
+    /// Which seat it is.
+    pub(super) const fn index(&self) -> usize {
+        self.index
     }
 
     /// For a task that is pending: elapsed, or to be woken at `deadline`.

@@ -44,7 +44,7 @@ struct Endpoint {
 
 #[derive(Debug)]
 struct Idle {
-    stream: TcpStream,
+    stream: Rc<TcpStream>,
     since: Instant,
 }
 
@@ -52,7 +52,7 @@ struct Idle {
 #[derive(Debug)]
 pub struct Connection {
     /// The socket.
-    pub stream: TcpStream,
+    pub stream: Rc<TcpStream>,
     lease: Lease,
     reused: bool,
 }
@@ -249,7 +249,7 @@ impl Lease {
     pub fn fresh(self, stream: TcpStream) -> Connection {
         // Without it small requests wait for the acknowledgement of what went before; it cannot fail on a live socket.
         let _ = stream.set_nodelay(true);
-        Connection { stream, lease: self, reused: false }
+        Connection { stream: Rc::new(stream), lease: self, reused: false }
     }
 }
 
