@@ -196,3 +196,137 @@ fn try_send(stream: &TcpStream, bytes: &[u8]) -> Option<Result<usize, Stopped>> 
 const MESSAGE_MOST: usize = 4 * 1024;
 /// Messages that wait at most: the first of them must not wait for too many tasks.
 const TURN_MOST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream as Peer};
+    use std::thread;
+
+    use super::*;
+
+    /// One connection of a thread, and its other end, which reads nothing by itself.
+    struct Fixture {
+        wheel: Rc<Wheel>,
+        sends: Sends,
+        stream: Rc<TcpStream>,
+        seat: Seat,
+        peer: Peer,
+    }
+
+    fn with_connection<F: Future>(test: impl FnOnce(Fixture) -> F) -> F::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let stream = Rc::new(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (peer, _) = listener.accept().unwrap();
+            let wheel = Wheel::new();
+            let sends = Sends::new(&wheel);
+            let seat = poll_fn(|cx| {
+                sends.turn.borrow_mut().sender = Some(cx.waker().clone());
+                Poll::Ready(wheel.seat(cx))
+            })
+            .await;
+            test(Fixture { wheel, sends, stream, seat, peer }).await
+        })
+    }
+
+    impl Fixture {
+        fn leave(&self, number: usize, timeout: Duration) {
+            assert!(self.sends.leave(&self.stream, &message(number), &self.seat, timeout));
+        }
+
+        /// Leaves messages until the socket takes no more; how many.
+        fn fill(&self, timeout: Duration) -> usize {
+            let mut left = 0;
+            while self.sends.kept.borrow().is_empty() {
+                self.leave(left, timeout);
+                self.sends.leave_now();
+                left += 1;
+            }
+            left
+        }
+    }
+
+    fn message(number: usize) -> Vec<u8> {
+        vec![u8::try_from(number % 251).unwrap(); MESSAGE_MOST]
+    }
+
+    fn expect_messages(peer: &mut Peer, count: usize) {
+        for number in 0..count {
+            let mut read = vec![0; MESSAGE_MOST];
+            peer.read_exact(&mut read).unwrap();
+            assert!(read == message(number), "message {number} of {count}");
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn messages_of_more_than_a_turn_leave_in_order() {
+        with_connection(async |mut fixture| {
+            let count = TURN_MOST / 8 * 9;
+            let reader = {
+                let mut peer = fixture.peer.try_clone().unwrap();
+                thread::spawn(move || expect_messages(&mut peer, count))
+            };
+            for number in 0..count {
+                fixture.leave(number, LONG);
+            }
+            fixture.sends.leave_now();
+            poll_fn(|cx| fixture.sends.poll_rest(&fixture.stream, &fixture.seat, cx)).await.unwrap();
+            reader.join().unwrap();
+            drop(fixture.stream);
+            assert_eq!(fixture.peer.read(&mut [0]).unwrap(), 0, "nothing else was sent");
+        });
+    }
+
+    #[test]
+    fn what_a_socket_does_not_take_follows_in_order() {
+        with_connection(async |mut fixture| {
+            let count = fixture.fill(LONG);
+            fixture.leave(count, LONG);
+            fixture.sends.leave_now();
+            let reader = thread::spawn(move || expect_messages(&mut fixture.peer, count + 1));
+            poll_fn(|cx| fixture.sends.poll_rest(&fixture.stream, &fixture.seat, cx)).await.unwrap();
+            assert!(fixture.sends.kept.borrow().is_empty());
+            reader.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_peer_that_does_not_read_is_given_up() {
+        with_connection(async |fixture| {
+            fixture.fill(Duration::ZERO);
+            let given_up = poll_fn(|cx| {
+                fixture.wheel.now();
+                cx.waker().wake_by_ref();
+                fixture.sends.poll_rest(&fixture.stream, &fixture.seat, cx)
+            });
+            assert_eq!(given_up.await, Err(Stopped::Elapsed));
+            assert!(fixture.sends.kept.borrow().is_empty());
+        });
+    }
+
+    #[test]
+    fn what_nobody_can_send_any_more_is_forgotten() {
+        with_connection(async |fixture| {
+            fixture.fill(LONG);
+            fixture.sends.sweep();
+            assert_eq!(fixture.sends.kept.borrow().len(), 1);
+            drop(fixture.stream);
+            fixture.sends.sweep();
+            assert!(fixture.sends.kept.borrow().is_empty());
+        });
+    }
+
+    #[test]
+    fn long_messages_and_those_that_nobody_would_send_are_not_taken() {
+        with_connection(async |fixture| {
+            let long = [0; MESSAGE_MOST + 1];
+            assert!(!fixture.sends.leave(&fixture.stream, &long, &fixture.seat, LONG));
+            fixture.sends.turn.borrow_mut().sender = None;
+            assert!(!fixture.sends.leave(&fixture.stream, &long[1..], &fixture.seat, LONG));
+        });
+    }
+}
