@@ -24,4 +24,4 @@ pub use framing::{Framing, FramingError, Length};
 pub use lines::Lines;
 pub use request::{HeadError, HeadLimits, HeadScan, RequestHead, Version};
 pub use response::{ResponseError, ResponseHead, find_response_end, parse_response, reason_phrase};
-pub use target::{HostError, Target, TargetError, host_without_port, parse_target, valid_host};
+pub use target::{HostError, Target, TargetError, host_name, host_without_port, parse_target, valid_host};

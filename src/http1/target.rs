@@ -35,17 +35,18 @@ pub struct HostError;
 /// # Errors
 /// If it has none of the forms that are served, or holds bytes that no URI can hold raw.
 pub fn parse_target<'b>(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, TargetError> {
-    let path_end = memchr::memchr(b'?', target).unwrap_or(target.len());
+    let path_end = target.iter().position(|byte| !PATH_BYTES[usize::from(*byte)]).unwrap_or(target.len());
     let (path, query) = target.split_at(path_end);
-    if !path.iter().all(|byte| is_path_byte(*byte)) || !query.iter().all(|byte| is_query_byte(*byte)) {
-        return Err(TargetError::Byte);
-    }
+    let query = match query.split_first() {
+        None => None,
+        Some((b'?', query)) if query.iter().all(|byte| is_query_byte(*byte)) => Some(query),
+        Some(_) => return Err(TargetError::Byte),
+    };
     if target == b"*" {
         let served = method == b"OPTIONS";
         return if served { Ok(Target { authority: None, path: target, query: None }) } else { Err(TargetError::Form) };
     }
     if target.first() == Some(&b'/') {
-        let (path, query) = split_query(target);
         return Ok(Target { authority: None, path, query });
     }
     parse_absolute(target)
@@ -56,16 +57,40 @@ pub fn parse_target<'b>(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, T
 /// # Errors
 /// If it is not a registered name, IPv4 or bracketed IPv6 address with an optional port.
 pub fn valid_host(value: &[u8]) -> Result<(), HostError> {
-    let (host, port) = split_port(value).ok_or(HostError)?;
-    let port_fits = port.iter().all(u8::is_ascii_digit)
-        && port.iter().fold(0, |n: u32, b| n.saturating_mul(10) + u32::from(b - b'0')) <= 65_535;
-    let host_fits = match host.strip_prefix(b"[") {
-        Some(rest) => rest.strip_suffix(b"]").is_some_and(is_ipv6),
-        None => {
-            (1..=255).contains(&host.len()) && host.iter().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(b))
-        }
+    host_name(value).map(drop)
+}
+
+/// The host of a Host field's value, without its port; brackets stay.
+///
+/// # Errors
+/// As of [`valid_host`].
+pub fn host_name(value: &[u8]) -> Result<&[u8], HostError> {
+    let end = value.iter().position(|byte| !HOST_BYTES[usize::from(*byte)]).unwrap_or(value.len());
+    let (host, rest) = match value.first() {
+        Some(b'[') => bracketed(value).ok_or(HostError)?,
+        _ => value.split_at(end),
     };
-    if port_fits && host_fits { Ok(()) } else { Err(HostError) }
+    let rest_fits = match rest.split_first() {
+        None => true,
+        Some((b':', port)) => is_port(port),
+        Some(_) => false,
+    };
+    if rest_fits && (1..=255).contains(&host.len()) { Ok(host) } else { Err(HostError) }
+}
+
+/// An IPv6 address in brackets, and what stands behind it.
+fn bracketed(value: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (host, rest) = value.split_at(value.iter().position(|byte| *byte == b']')? + 1);
+    is_ipv6(host.strip_prefix(b"[")?.strip_suffix(b"]")?).then_some((host, rest))
+}
+
+/// Digits up to 65535; no digits at all are a port too.
+fn is_port(digits: &[u8]) -> bool {
+    let add = |number: u32, digit: &u8| {
+        let value = digit.checked_sub(b'0').filter(|value| *value < 10)?;
+        Some(number.saturating_mul(10).saturating_add(value.into()))
+    };
+    digits.iter().try_fold(0, add).is_some_and(|number| number <= 65_535)
 }
 
 /// The host of a valid Host value, without its port; brackets stay.
@@ -123,6 +148,27 @@ const fn is_query_byte(byte: u8) -> bool {
     matches!(byte, 0x21..=0x7e) && !matches!(byte, b'#' | b'<' | b'>')
 }
 
+/// What the path of a target is made of.
+const PATH_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bytes[byte as usize] = is_path_byte(byte) && byte != b'?';
+        byte += 1;
+    }
+    bytes
+};
+/// What a host is made of that is not an address in brackets.
+const HOST_BYTES: [bool; 256] = {
+    let mut bytes = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+        byte += 1;
+    }
+    bytes
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,8 +206,18 @@ mod tests {
         for good in ["a", "api.example.com:8080", "127.0.0.1", "[::1]", "[::1]:80", "a_b", "a:"] {
             assert!(valid_host(good.as_bytes()).is_ok(), "{good}");
         }
-        for bad in ["", ":80", "a:b", "a:123456", "a:65536", "a b", "a/b", "a@b", "[::1", "[x]", "::1", "a,b", "[::1]x"]
-        {
+        let long = &*"a".repeat(256);
+        for bad in ["", ":80", "a:b", "a b", "a/b", "a@b", "[::1", "[x]", "::1", "a,b", "[::1]x", long] {
+            assert!(valid_host(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_end_with_65535() {
+        for good in ["a:0", "a:65535", "[::1]:65535", "a:000000000065535"] {
+            assert!(valid_host(good.as_bytes()).is_ok(), "{good}");
+        }
+        for bad in ["a:65536", "a:123456", "a:4294967296", "a:4294967377", "a:99999999999", "[::1]:99999999999"] {
             assert!(valid_host(bad.as_bytes()).is_err(), "{bad}");
         }
     }
@@ -171,5 +227,8 @@ mod tests {
         assert_eq!(host_without_port(b"a.b:80"), b"a.b");
         assert_eq!(host_without_port(b"[::1]:80"), b"[::1]");
         assert_eq!(host_without_port(b"a.b"), b"a.b");
+        for host in [&b"a.b:80"[..], b"[::1]:80", b"[::1]", b"a.b", b"a:"] {
+            assert_eq!(host_name(host), Ok(host_without_port(host)));
+        }
     }
 }
