@@ -74,8 +74,7 @@ impl HeadScan {
     pub fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
         let lead = leading_empty_line(bytes)?;
         let from = self.scanned.saturating_sub(3).max(lead);
-        let end = END_OF_HEAD.find(bytes.get(from..).unwrap_or_default()).map(|at| from + at + 4);
-        match end {
+        match find_end(bytes, from) {
             Some(end) if end - lead <= limits.max_head_bytes => return Ok(Some(end)),
             None if bytes.len() - lead <= limits.max_head_bytes => {}
             _ => return Err(too_large(&bytes[lead..], limits)),
@@ -170,10 +169,25 @@ fn classify_version(head: &[u8]) -> HeadError {
     }
 }
 
-pub(super) static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n\r\n"));
+/// Where the first head's empty line ends that begins at `from` or later, the end of the line before it included.
+///
+/// The search is for all but the first byte: no two neighbours of these are in any other line end, so it halts nowhere else.
+pub(super) fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
+    let mut at = from + 1;
+    loop {
+        at += END_OF_HEAD.find(bytes.get(at..)?)? + 1;
+        if bytes[at - 2] == b'\r' {
+            return Some(at + 2);
+        }
+    }
+}
+
+static END_OF_HEAD: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n\r\n"));
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits { max_head_bytes: 200, max_fields: 3, max_target_bytes: 20 };
@@ -226,6 +240,31 @@ mod tests {
             "GET / HTTP/11\r\n\r\n",
         ] {
             check(bad, Err(HeadError::Malformed));
+        }
+    }
+
+    #[test]
+    fn a_head_ends_with_its_first_empty_line() {
+        for (text, from, expected) in [
+            ("", 0, None),
+            ("\n\r\n", 0, None),
+            ("\r\n\r\n", 0, Some(4)),
+            ("\r\n\r\n", 1, None),
+            ("\n\r\n\r\n", 0, Some(5)),
+            ("a\n\r\nb\r\n\r\n\r\n", 0, Some(9)),
+            ("a\r\n\r\n\r\n", 2, Some(7)),
+            ("a\r\n\r\n\r\n", 4, None),
+        ] {
+            assert_eq!(find_end(text.as_bytes(), from), expected, "{text:?} {from}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_end_of_a_head_is_its_first_empty_line_with_the_line_end_before_it(text in "[\r\na]{0,12}", from in 0..14_usize) {
+            let rest = text.as_bytes().get(from..).unwrap_or_default();
+            let expected = rest.windows(4).position(|four| four == b"\r\n\r\n").map(|at| from + at + 4);
+            prop_assert_eq!(find_end(text.as_bytes(), from), expected);
         }
     }
 

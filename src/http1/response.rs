@@ -1,7 +1,7 @@
 //! Response heads: parsed as strictly as request heads; the body's length follows from status and method too.
 
 use super::fields::{Field, FieldSlots};
-use super::request::{END_OF_HEAD, Version, refuse_bare_line_feeds};
+use super::request::{Version, find_end, refuse_bare_line_feeds};
 
 /// A response head, as it stands in the buffer.
 #[derive(Debug)]
@@ -25,8 +25,7 @@ pub struct ResponseError;
 
 /// The length of the response head at the beginning of `bytes`; `None` if more bytes are needed. The search begins at `from`.
 pub fn find_response_end(bytes: &[u8], from: usize) -> Option<usize> {
-    let from = from.saturating_sub(3);
-    END_OF_HEAD.find(bytes.get(from..)?).map(|at| from + at + 4)
+    find_end(bytes, from.saturating_sub(3))
 }
 
 /// Parses a whole response head, as [`find_response_end`] found it.
