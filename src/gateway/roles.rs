@@ -77,30 +77,37 @@ pub(super) struct Roles<R> {
     underscored: R,
     /// What a name with `_` is that folds to a known one.
     disguised: R,
+    /// Whether a `_` makes a difference at all.
+    minds_underscores: bool,
 }
 
-impl<R: Copy + Default> Roles<R> {
+impl<R: Copy + Default + PartialEq> Roles<R> {
     /// The role of the field called `name`.
     pub(super) fn of(&self, name: &[u8]) -> R {
-        let plain = !Words::of(name).any(has_underscore);
-        let known = self.places[place(name)].iter().find(|(known, _)| known.is(name, plain));
-        match (known, plain) {
-            (Some((_, role)), true) => *role,
-            (Some(_), false) => self.disguised,
-            (None, true) => R::default(),
-            (None, false) => self.underscored,
+        let known = &self.places[place(name, |byte| byte)];
+        match known.iter().find(|(known, _)| known.is(name)) {
+            Some((_, role)) => *role,
+            None if self.minds_underscores && has_underscores(name) => self.of_underscored(name),
+            None => R::default(),
         }
     }
 
+    #[cold]
+    fn of_underscored(&self, name: &[u8]) -> R {
+        let folds = self.places[place(name, hyphen)].iter().any(|(known, _)| eq_folded(&known.name, name));
+        if folds { self.disguised } else { self.underscored }
+    }
+
     fn new(underscored: R, disguised: R) -> Self {
-        Self { places: Box::new([const { Vec::new() }; PLACES]), underscored, disguised }
+        let minds_underscores = [underscored, disguised] != [R::default(); 2];
+        Self { places: Box::new([const { Vec::new() }; PLACES]), underscored, disguised, minds_underscores }
     }
 
     /// The first role that a name is given stays.
     fn add(mut self, names: &[&str], role: R) -> Self {
         for name in names {
-            let known = &mut self.places[place(name.as_bytes())];
-            if !known.iter().any(|(known, _)| known.is(name.as_bytes(), false)) {
+            let known = &mut self.places[place(name.as_bytes(), hyphen)];
+            if !known.iter().any(|(known, _)| eq_folded(&known.name, name.as_bytes())) {
                 known.push((Known::new(name), role));
             }
         }
@@ -112,57 +119,54 @@ impl<R: Copy + Default> Roles<R> {
 #[derive(Debug)]
 struct Known {
     name: Box<[u8]>,
-    /// The name in lower case and with `-` for `_`, and the bits that may differ: those that tell `A` from `a`.
-    words: Vec<(u64, u64)>,
+    /// Its last bytes, which tell most names apart.
+    last: Word,
+    /// All but the last, which may be among them again.
+    leading: Box<[Word]>,
+}
+
+/// 8 bytes of a name in lower case and with `-` for `_`.
+#[derive(Clone, Copy, Debug)]
+struct Word {
+    bytes: u64,
+    /// The bits that may differ: those that tell `A` from `a`.
+    case_bits: u64,
 }
 
 impl Known {
     fn new(name: &str) -> Self {
-        let lower = name.to_ascii_lowercase().replace('_', "-");
-        let case_bits = lower.bytes().map(|byte| if byte.is_ascii_lowercase() { 0x20 } else { 0 });
+        let lower = name.to_ascii_lowercase().replace('_', "-").into_bytes();
+        let case_bits = lower.iter().map(|byte| if byte.is_ascii_lowercase() { 0x20 } else { 0 });
         let case_bits: Vec<u8> = case_bits.collect();
-        Self { words: Words::of(lower.as_bytes()).zip(Words::of(&case_bits)).collect(), name: name.as_bytes().into() }
-    }
-
-    /// Whether this is the name; one that is `plain` has no `_`.
-    fn is(&self, name: &[u8], plain: bool) -> bool {
-        if !plain {
-            return eq_folded(&self.name, name);
-        }
-        let same = |(word, (known, case_bits)): (u64, &(u64, u64))| (word ^ known) & !case_bits == 0;
-        name.len() == self.name.len() && Words::of(name).zip(&self.words).all(same)
-    }
-}
-
-/// The bytes of a name, 8 at a time; those at the end can come twice, and come in an order that the length alone decides.
-struct Words<'b> {
-    rest: &'b [u8],
-    last: u64,
-    is_over: bool,
-}
-
-impl<'b> Words<'b> {
-    fn of(name: &'b [u8]) -> Self {
-        Self { rest: name, last: last_word(name), is_over: false }
-    }
-}
-
-impl Iterator for Words<'_> {
-    type Item = u64;
-
-    fn next(&mut self) -> Option<u64> {
-        match self.rest.split_first_chunk() {
-            Some((word, rest)) if !rest.is_empty() => {
-                self.rest = rest;
-                Some(u64::from_le_bytes(*word))
-            }
-            _ if self.is_over => None,
-            _ => {
-                self.is_over = true;
-                Some(self.last)
-            }
+        let word = |(bytes, case_bits)| Word { bytes, case_bits };
+        Self {
+            name: name.as_bytes().into(),
+            last: word((last_word(&lower), last_word(&case_bits))),
+            leading: leading_words(&lower).zip(leading_words(&case_bits)).map(word).collect(),
         }
     }
+
+    /// Whether this is the name, in any case but without a `_`.
+    fn is(&self, name: &[u8]) -> bool {
+        name.len() == self.name.len()
+            && self.last.is(last_word(name))
+            && leading_words(name).zip(&self.leading).all(|(bytes, word)| word.is(bytes))
+    }
+}
+
+impl Word {
+    const fn is(self, bytes: u64) -> bool {
+        (bytes ^ self.bytes) & !self.case_bits == 0
+    }
+}
+
+fn has_underscores(name: &[u8]) -> bool {
+    has_underscore(last_word(name)) || leading_words(name).any(has_underscore)
+}
+
+/// The bytes of a name, 8 at a time; those that are left over at the end are in its [`last_word`].
+fn leading_words(name: &[u8]) -> impl Iterator<Item = u64> {
+    name.as_chunks().0.iter().map(|word| u64::from_le_bytes(*word))
 }
 
 /// The last 8 bytes; of less than 8, all of them in some order.
@@ -185,12 +189,16 @@ const fn has_underscore(word: u64) -> bool {
     zero_for_underscore.wrapping_sub(0x0101_0101_0101_0101) & !zero_for_underscore & 0x8080_8080_8080_8080 != 0
 }
 
-/// Where a name stands in the table: the same for all its spellings, and empty for most names that are nothing special.
-fn place(name: &[u8]) -> usize {
-    // `_` and `-` fold to the same, and the bit that is set is all that tells `A` from `a`.
-    let fold = |byte: &u8| usize::from(if *byte == b'_' { b'-' } else { *byte | 0x20 });
-    let (first, last) = (name.first().map_or(0, fold), name.last().map_or(0, fold));
-    (name.len() * 37 + first * 5 + last) % PLACES
+/// Where a name stands in the table: the same in any case, and empty for most names that are nothing special. With `_` it
+/// stands where it does with `-`.
+fn place(name: &[u8], fold: impl Fn(u8) -> u8) -> usize {
+    // These bits are all of a letter but its case.
+    let bits = |byte: Option<&u8>| byte.map_or(0, |byte| usize::from(fold(*byte) & 0x1f));
+    (name.len() * 37 + bits(name.first()) * 5 + bits(name.last())) % PLACES
+}
+
+const fn hyphen(byte: u8) -> u8 {
+    if byte == b'_' { b'-' } else { byte }
 }
 
 const PLACES: usize = 256;
