@@ -10,8 +10,8 @@ use super::credentials::{self, Place};
 use super::local::Local;
 use super::roles::RequestRole;
 use crate::http1::{
-    self, Connection, Field, Framing, FramingError, Length, MAX_FIELDS, RequestHead, Target, TargetError, TooManyNamed,
-    Version,
+    self, Connection, Field, Framing, FramingError, HostError, Length, MAX_FIELDS, RequestHead, Target, TargetError,
+    TooManyNamed, Version,
 };
 use crate::policy::{self, Denial, Facts};
 use crate::route::{Method, normalise};
@@ -23,7 +23,7 @@ pub(super) struct Reading<'b, 's> {
     /// The fields as they came.
     pub(super) fields: &'s [Field<'b>],
     /// What each of them is; those that `Connection` names are dropped already.
-    pub(super) roles: [RequestRole; MAX_FIELDS],
+    pub(super) roles: &'b [RequestRole],
     /// The version.
     pub(super) version: Version,
     /// What the decision needs.
@@ -52,11 +52,17 @@ pub(super) struct Reading<'b, 's> {
     pub(super) peer_is_trusted: bool,
 }
 
-/// Space for what cannot be used in the form in which it came; one per thread.
-#[derive(Default)]
+/// Space for what is found out about a head, and for what cannot be used in the form in which it came; one per thread.
 pub(super) struct Scratch {
+    roles: [RequestRole; MAX_FIELDS],
     path: Vec<u8>,
     credential: Vec<u8>,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Self { roles: [RequestRole::Dropped; MAX_FIELDS], path: Vec::new(), credential: Vec::new() }
+    }
 }
 
 /// A head that is refused, and what is known of what follows it.
@@ -100,19 +106,20 @@ pub(super) fn read<'b, 's>(
     scratch: &'b mut Scratch,
 ) -> Result<Reading<'b, 's>, Unfit<'b>> {
     let lost = Unfit::lost;
-    let (connection, roles) = assign_roles(head.fields, local).map_err(|TooManyNamed| lost(Denial::BadHead))?;
+    let (roles, _) = scratch.roles.split_at_mut(head.fields.len());
+    let keep_alive = assign_roles(&head, local, roles).map_err(|TooManyNamed| lost(Denial::BadHead))?;
+    let roles = &*roles;
     let mut sight = Sight::default();
-    for (field, role) in head.fields.iter().zip(&roles) {
+    for (field, role) in head.fields.iter().zip(roles) {
         sight.take_in(field, *role, head.version).map_err(|error| lost(framing_denial(error)))?;
     }
     let length = sight.framing.of_request(head.version).map_err(|error| lost(framing_denial(error)))?;
-    let keep_alive = connection.keeps(head.version);
     let Sight { request_id, is_grpc, .. } = sight;
     let expects_continue = (sight.expects_continue || sight.bad_expectation) && length != Length::Known(0);
     let unfit = |denial| Unfit { denial, length: Some(length), keep_alive, expects_continue, is_grpc, request_id };
 
     let target = served_target(head.method, head.target).map_err(unfit)?;
-    let host = sight.host(&target, head.version).map_err(unfit)?;
+    let (host, host_name) = sight.host(&target, head.version).map_err(unfit)?.unzip();
     if sight.bad_expectation {
         return Err(unfit(Denial::ExpectationFailed));
     }
@@ -121,12 +128,12 @@ pub(super) fn read<'b, 's>(
         path => normalise(path, local.rules.wire.paths, &mut scratch.path).map_err(|_| unfit(Denial::BadPath))?,
     };
     let places = &local.rules.wire.credentials;
-    let found = credentials::find(head.fields, &roles, target.query, places, &mut scratch.credential);
+    let found = credentials::find(head.fields, roles, target.query, places, &mut scratch.credential);
     let trusted = &local.rules.wire.trusted_proxies;
-    let forwarded_for = values_of(head.fields, &roles, RequestRole::ForwardedFor);
+    let forwarded_for = values_of(head.fields, roles, RequestRole::ForwardedFor);
     let facts = Facts {
         method: Method::from_bytes(head.method.as_bytes()),
-        host: host.map_or(&b""[..], http1::host_without_port),
+        host: host_name.unwrap_or_default(),
         path,
         client: policy::client_address(peer, forwarded_for, trusted),
         credential: found.presented,
@@ -170,30 +177,31 @@ fn served_target<'b>(method: &str, target: &'b [u8]) -> Result<Target<'b>, Denia
     })
 }
 
-/// What the `Connection` fields say, and the role of every field, where those that they name count as not there. Host and
-/// framing cannot be named away.
-fn assign_roles<'b>(
-    fields: &[Field<'b>],
-    local: &Local,
-) -> Result<(Connection<'b>, [RequestRole; MAX_FIELDS]), TooManyNamed> {
-    use RequestRole as R;
+/// The role of every field, where those that the `Connection` fields name count as not there. Host and framing cannot be
+/// named away. Says whether the client wants to keep the connection.
+fn assign_roles(head: &RequestHead<'_, '_>, local: &Local, roles: &mut [RequestRole]) -> Result<bool, TooManyNamed> {
     let mut connection = Connection::default();
-    let mut roles = [R::Dropped; MAX_FIELDS];
-    for (field, role) in fields.iter().zip(&mut roles) {
+    for (field, role) in head.fields.iter().zip(&mut *roles) {
         *role = local.request_roles.of(field.name.as_bytes());
-        if *role == R::Connection {
+        if *role == RequestRole::Connection {
             connection.take_in(field.value)?;
         }
     }
     if connection.names_any() {
-        for (field, role) in fields.iter().zip(&mut roles) {
-            let stays = matches!(*role, R::Host | R::ContentLength | R::TransferEncoding);
-            if !stays && connection.names(field.name) {
-                *role = R::Dropped;
-            }
+        drop_named(&connection, head.fields, roles);
+    }
+    Ok(connection.keeps(head.version))
+}
+
+#[cold]
+fn drop_named(connection: &Connection<'_>, fields: &[Field<'_>], roles: &mut [RequestRole]) {
+    use RequestRole as R;
+    for (field, role) in fields.iter().zip(roles) {
+        let stays = matches!(*role, R::Host | R::ContentLength | R::TransferEncoding);
+        if !stays && connection.names(field.name) {
+            *role = R::Dropped;
         }
     }
-    Ok((connection, roles))
 }
 
 /// What has been seen of the fields so far.
@@ -228,14 +236,16 @@ impl<'b> Sight<'b> {
         Ok(())
     }
 
-    /// RFC 9112 section 3.2: exactly one Host, which an absolute-form target overrides.
-    fn host(&self, target: &Target<'b>, version: Version) -> Result<Option<&'b [u8]>, Denial> {
+    /// RFC 9112 section 3.2: exactly one Host, which an absolute-form target overrides. With and without its port.
+    fn host(&self, target: &Target<'b>, version: Version) -> Result<Option<(&'b [u8], &'b [u8])>, Denial> {
         let count_fits = self.hosts == 1 || (self.hosts == 0 && version == Version::Http10);
-        let is_valid = self.host.is_none_or(|host| http1::valid_host(host).is_ok());
-        if !count_fits || !is_valid {
+        if !count_fits {
             return Err(Denial::BadHost);
         }
-        Ok(target.authority.or(self.host))
+        let named = self.host.map(|host| http1::host_name(host).map(|name| (host, name)));
+        let named = named.transpose().map_err(|HostError| Denial::BadHost)?;
+        let overriding = target.authority.map(|host| (host, http1::host_without_port(host)));
+        Ok(overriding.or(named))
     }
 }
 

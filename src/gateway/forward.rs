@@ -39,7 +39,7 @@ pub(super) fn write_head(
         head.put(&[b"Host: ", host, b"\r\n"]);
     }
     let mut lines = Lines::of(reading.bytes);
-    for (field, role) in reading.fields.iter().zip(&reading.roles) {
+    for (field, role) in reading.fields.iter().zip(reading.roles) {
         if passes(field, *role, reading, local) {
             head.fits &= lines.copy(field, head.out);
         } else if *role == RequestRole::Cookie {
@@ -147,11 +147,11 @@ fn write_identity(head: &mut Head<'_>, admitted: &Admitted, local: &Local) {
 fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Local) {
     head.put(&[b"X-Forwarded-For: "]);
     if reading.peer_is_trusted {
-        let list = facts::values_of(reading.fields, &reading.roles, RequestRole::ForwardedFor);
+        let list = facts::values_of(reading.fields, reading.roles, RequestRole::ForwardedFor);
         list.filter(|value| !value.is_empty()).for_each(|value| head.put(&[value, b", "]));
     }
     write_address(head, reading.peer);
-    let has = |role| reading.peer_is_trusted && reading.roles.iter().take(reading.fields.len()).any(|r| *r == role);
+    let has = |role| reading.peer_is_trusted && reading.roles.contains(&role);
     if !has(RequestRole::ForwardedProto) {
         head.put(&[b"X-Forwarded-Proto: http\r\n"]);
     }
