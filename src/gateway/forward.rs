@@ -166,11 +166,14 @@ fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Loca
 fn write_address(head: &mut Head<'_>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
-            let mut texts = [[0; 20]; 4];
-            let mut octets =
-                address.octets().into_iter().zip(&mut texts).map(|(octet, text)| decimal(octet.into(), text));
-            let mut next = || octets.next().unwrap_or_default();
-            head.put(&[next(), b".", next(), b".", next(), b".", next(), b"\r\n"]);
+            let (mut text, mut length) = ([0; 17], 0);
+            for octet in address.octets() {
+                let (digits, count) = octet_text(octet);
+                text[length..][..4].copy_from_slice(&digits);
+                length += count;
+            }
+            text[length - 1..][..2].copy_from_slice(b"\r\n");
+            head.put(&[&text[..=length]]);
         }
         IpAddr::V6(address) => {
             let mut text = [0; 48];
@@ -183,12 +186,17 @@ fn write_address(head: &mut Head<'_>, address: IpAddr) {
     }
 }
 
+/// The decimal digits of an octet and a dot, and how many bytes that is.
+fn octet_text(octet: u8) -> ([u8; 4], usize) {
+    let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
+    let zeros = usize::from(octet < 100) + usize::from(octet < 10);
+    ((u32::from_le_bytes(digits) >> (8 * zeros)).to_le_bytes(), digits.len() - zeros)
+}
+
 fn write_request_id(head: &mut Head<'_>, trail: &Trail) {
     head.put(&[b"X-Request-Id: "]);
-    let mut id = [0; 64];
-    let length = trail.id(head.out).len();
-    id[..length].copy_from_slice(trail.id(head.out));
-    head.put(&[&id[..length], b"\r\n"]);
+    head.fits &= head.out.push_again(trail.id_place());
+    head.put(&[b"\r\n"]);
 }
 
 /// The body's framing, made anew. A method that usually has a body says so even if it is empty (RFC 9110 section 8.6).
@@ -208,12 +216,47 @@ fn write_framing(head: &mut Head<'_>, reading: &Reading<'_, '_>) {
 /// The decimal digits of `number`.
 pub(super) fn decimal(mut number: u64, text: &mut [u8; 20]) -> &[u8] {
     let mut at = text.len();
-    loop {
+    while number >= 10 {
+        // Two digits per division.
+        let two = (number % 100) as u8;
+        number /= 100;
+        at -= 2;
+        text[at..][..2].copy_from_slice(&[b'0' + two / 10, b'0' + two % 10]);
+    }
+    if number > 0 || at == text.len() {
         at -= 1;
-        text[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return &text[at..];
+        text[at] = b'0' + number as u8;
+    }
+    &text[at..]
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_have_their_digits(number: u64, shift in 0..64) {
+            let number = number >> shift;
+            let mut text = [0; 20];
+            prop_assert_eq!(str::from_utf8(decimal(number, &mut text)).unwrap(), number.to_string());
+        }
+    }
+
+    #[test]
+    fn numbers_have_no_leading_zeros() {
+        for number in [0, 1, 9, 10, 99, 100, 101, 1000, u64::MAX] {
+            assert_eq!(decimal(number, &mut [0; 20]), number.to_string().as_bytes());
+        }
+    }
+
+    #[test]
+    fn octets_have_their_digits() {
+        for octet in 0..=u8::MAX {
+            let (text, length) = octet_text(octet);
+            assert_eq!(text[..length], *format!("{octet}.").as_bytes());
         }
     }
 }

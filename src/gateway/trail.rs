@@ -3,6 +3,7 @@
 //! The texts stand at the beginning of the outgoing buffer, before what is sent, so that nothing is allocated for them.
 
 use std::net::IpAddr;
+use std::ops::Range;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -137,25 +138,62 @@ impl Trail {
 
     /// The request id.
     pub(super) fn id<'b>(&self, out: &'b Buffer) -> &'b [u8] {
-        &out.filled()[..self.len()][usize::from(self.method) + usize::from(self.path)..]
+        &out.filled()[self.id_place()]
+    }
+
+    /// Where the request id stands in the outgoing buffer.
+    pub(super) fn id_place(&self) -> Range<usize> {
+        usize::from(self.method) + usize::from(self.path)..self.len()
     }
 }
 
-/// A new request id: 128 random bits in the form of a UUID.
+/// A new request id: 128 random bits in the form of a UUID (RFC 9562 section 4).
 fn made_id(thread: &Thread) -> [u8; 36] {
-    let bytes = (u128::from(thread.random()) << 64 | u128::from(thread.random())).to_be_bytes();
+    let (high, low) = (hex(thread.random()), hex(thread.random()));
     let mut id = [b'-'; 36];
-    for (byte, at) in bytes.into_iter().zip(HEX_AT) {
-        id[at..at + 2].copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 0xf)]]);
-    }
+    id[..8].copy_from_slice(&high[..8]);
+    id[9..13].copy_from_slice(&high[8..12]);
+    id[14..18].copy_from_slice(&high[12..]);
+    id[19..23].copy_from_slice(&low[..4]);
+    id[24..].copy_from_slice(&low[4..]);
     id
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-/// Where each byte of a UUID stands in its text (RFC 9562 section 4).
-const HEX_AT: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+/// The 16 digits of a number.
+fn hex(number: u64) -> [u8; 16] {
+    let [a, b, c, d, e, f, g, h] = number.to_be_bytes();
+    let mut digits = [0; 16];
+    digits[..8].copy_from_slice(&eight_digits([a, b, c, d]));
+    digits[8..].copy_from_slice(&eight_digits([e, f, g, h]));
+    digits
+}
+
+/// The two digits of each byte, all at once: spread out to a byte for each, then 39 more for those that are letters.
+fn eight_digits(bytes: [u8; 4]) -> [u8; 8] {
+    let mut spread = u64::from(u32::from_le_bytes(bytes));
+    spread = (spread | spread << 16) & 0x0000_ffff_0000_ffff;
+    spread = (spread | spread << 8) & 0x00ff_00ff_00ff_00ff;
+    let values = spread >> 4 & 0x000f_000f_000f_000f | (spread & 0x000f_000f_000f_000f) << 8;
+    let letters = (values + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
+    (values + 0x3030_3030_3030_3030 + letters * 39).to_le_bytes()
+}
 
 /// Longer than the request log's texts, so that one that is cut is cut there, where it is marked and redacted as such.
 const MAX_METHOD: usize = 32;
 const MAX_PATH: usize = 512;
 const _: () = assert!(MAX_METHOD > access::MAX_METHOD && MAX_PATH > access::MAX_PATH);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{prop_assert_eq, proptest};
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn numbers_have_their_digits(number: u64) {
+            let digits = hex(number);
+            prop_assert_eq!(str::from_utf8(&digits).unwrap(), format!("{number:016x}"));
+        }
+    }
+}

@@ -109,6 +109,19 @@ impl Buffer {
         true
     }
 
+    /// Appends once more what stands at this place in it, or nothing and says so.
+    #[must_use]
+    pub fn push_again(&mut self, place: Range<usize>) -> bool {
+        let from = self.filled.start + place.start..self.filled.start + place.end;
+        let fits = from.len() <= self.room();
+        if fits {
+            let count = from.len();
+            self.bytes.copy_within(from, self.filled.end);
+            self.fill(count);
+        }
+        fits
+    }
+
     /// Appends all of `bytes`, or nothing and says so.
     #[must_use]
     pub fn push(&mut self, bytes: &[u8]) -> bool {
@@ -168,6 +181,19 @@ mod tests {
         assert!(!buffer.push_all(&[b"tw", b"", b"o2"]));
         assert!(buffer.push_all(&[b"", b"a"]));
         assert_eq!(buffer.append(b"four"), 2);
+        assert_eq!(buffer.room(), 0);
+    }
+
+    #[test]
+    fn what_is_in_a_buffer_can_be_appended_again() {
+        let mut buffer = Buffer::take();
+        buffer.append(b"-hello");
+        buffer.consume(1);
+        assert!(buffer.push_again(1..4));
+        assert_eq!(buffer.filled(), b"helloell");
+        buffer.fill(buffer.room() - 2);
+        assert!(!buffer.push_again(0..3));
+        assert!(buffer.push_again(0..2));
         assert_eq!(buffer.room(), 0);
     }
 
