@@ -12,7 +12,7 @@ use super::trail::Trail;
 use super::uplink::Progress;
 use crate::catalog::LimitHeaders;
 use crate::http1::{
-    Body, Buffer, Connection, FieldSlots, Framing, Length, Lines, MAX_FIELDS, ResponseHead, TooManyNamed, Version,
+    Body, Buffer, Connection, Field, FieldSlots, Framing, Length, Lines, ResponseHead, TooManyNamed, Version,
     parse_response,
 };
 use crate::time::Instant;
@@ -87,9 +87,13 @@ pub(super) struct Malformed;
 pub(super) fn take_over(bytes: &[u8], asked: &Asked<'_>, now: Instant, out: &mut Buffer) -> Result<Reply, Malformed> {
     let mut slots = FieldSlots::new();
     let head = parse_response(bytes, &mut slots).map_err(|_| Malformed)?;
-    let survey = Survey::of(&head, asked.local)?;
     let start = out.len();
-    write_start(&head, &survey, asked, out)?;
+    let mut survey = Survey::default();
+    write_start(&head, asked, out, |field, role| survey.take_in(field, role).map(|()| true))?;
+    if survey.connection.names_any() {
+        out.truncate(start);
+        write_start(&head, asked, out, |field, _| Ok(!survey.connection.names(field.name)))?;
+    }
     if head.is_interim() {
         // Upgrades are never asked for, so a 101 answers nothing; an HTTP/1.0 client knows no interim answers.
         if head.status == 101 {
@@ -107,10 +111,8 @@ pub(super) fn take_over(bytes: &[u8], asked: &Asked<'_>, now: Instant, out: &mut
 }
 
 /// What the fields of a response say about its connection and body.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Survey<'b> {
-    /// What each of them is.
-    roles: [ResponseRole; MAX_FIELDS],
     framing: Framing,
     connection: Connection<'b>,
     cache_control: Option<&'b str>,
@@ -119,30 +121,17 @@ struct Survey<'b> {
 }
 
 impl<'b> Survey<'b> {
-    fn of(head: &ResponseHead<'b, '_>, local: &Local) -> Result<Self, Malformed> {
-        let mut survey = Self {
-            roles: [ResponseRole::Dropped; MAX_FIELDS],
-            framing: Framing::default(),
-            connection: Connection::default(),
-            cache_control: None,
-            has_date: false,
-            units: None,
-        };
-        for (field, role) in head.fields.iter().zip(&mut survey.roles) {
-            *role = local.response_roles.of(field.name.as_bytes());
-            match *role {
-                ResponseRole::Connection => survey.connection.take_in(field.value).map_err(|TooManyNamed| Malformed)?,
-                ResponseRole::ContentLength => survey.framing.content_length(field.value).map_err(|_| Malformed)?,
-                ResponseRole::TransferEncoding => {
-                    survey.framing.transfer_encoding(field.value).map_err(|_| Malformed)?
-                }
-                ResponseRole::CacheControl => survey.cache_control = Some(field.name),
-                ResponseRole::Date => survey.has_date = true,
-                ResponseRole::Units => survey.units = whole_number(field.value),
-                ResponseRole::Plain | ResponseRole::Dropped | ResponseRole::Limits => {}
-            }
+    fn take_in(&mut self, field: &Field<'b>, role: ResponseRole) -> Result<(), Malformed> {
+        match role {
+            ResponseRole::Connection => self.connection.take_in(field.value).map_err(|TooManyNamed| Malformed)?,
+            ResponseRole::ContentLength => self.framing.content_length(field.value).map_err(|_| Malformed)?,
+            ResponseRole::TransferEncoding => self.framing.transfer_encoding(field.value).map_err(|_| Malformed)?,
+            ResponseRole::CacheControl => self.cache_control = Some(field.name),
+            ResponseRole::Date => self.has_date = true,
+            ResponseRole::Units => self.units = whole_number(field.value),
+            ResponseRole::Plain | ResponseRole::Dropped | ResponseRole::Limits => {}
         }
-        Ok(survey)
+        Ok(())
     }
 
     /// Whether a body is spoken of. After HEAD a server in error may send it all the same, and later.
@@ -190,19 +179,19 @@ impl Survey<'_> {
     }
 }
 
-fn write_start(
-    head: &ResponseHead<'_, '_>,
-    survey: &Survey<'_>,
+/// Appends the status line and the fields that are for the client, less those that do not pass.
+fn write_start<'b>(
+    head: &ResponseHead<'b, '_>,
     asked: &Asked<'_>,
     out: &mut Buffer,
+    mut passes: impl FnMut(&Field<'b>, ResponseRole) -> Result<bool, Malformed>,
 ) -> Result<(), Malformed> {
-    let mut status = [0; 20];
-    put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
+    let mut lines = start_line(head, out)?;
     let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None
         && asked.admitted.holder.as_ref().is_some_and(Holder::is_limited);
-    let mut lines = Lines::of(head.bytes);
-    for (field, role) in head.fields.iter().zip(&survey.roles) {
-        let stays = match role {
+    for field in head.fields {
+        let role = asked.local.response_roles.of(field.name.as_bytes());
+        let is_for_client = match role {
             ResponseRole::Plain | ResponseRole::CacheControl | ResponseRole::Date => true,
             ResponseRole::Limits => !tells_limits,
             ResponseRole::Units => asked.local.rules.wire.metering.shows_units,
@@ -211,11 +200,26 @@ fn write_start(
             | ResponseRole::ContentLength
             | ResponseRole::TransferEncoding => false,
         };
-        if stays && !survey.connection.names(field.name) && !lines.copy(field, out) {
+        if passes(field, role)? && is_for_client && !lines.copy(field, out) {
             return Err(Malformed);
         }
     }
     if lines.finish(out) { Ok(()) } else { Err(Malformed) }
+}
+
+/// The status line, which is copied with the fields behind it if it is written as it would be here.
+fn start_line<'b>(head: &ResponseHead<'b, '_>, out: &mut Buffer) -> Result<Lines<'b>, Malformed> {
+    let length = BEFORE_REASON + head.reason.len() + 2;
+    let line = head.bytes.get(..length).unwrap_or_default();
+    let is_plain = line.starts_with(b"HTTP/1.1 ")
+        && line[BEFORE_REASON - 1..].strip_prefix(b" ").and_then(|rest| rest.strip_suffix(b"\r\n"))
+            == Some(head.reason.as_bytes());
+    if is_plain {
+        return Ok(Lines::from_start(head.bytes, length));
+    }
+    let mut status = [0; 20];
+    put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
+    Ok(Lines::of(head.bytes))
 }
 
 fn write_rest(
@@ -269,5 +273,7 @@ fn put(out: &mut Buffer, parts: &[&[u8]]) -> Result<(), Malformed> {
     if out.push_all(parts) { Ok(()) } else { Err(Malformed) }
 }
 
+/// The length of `HTTP/1.1 200 `.
+const BEFORE_REASON: usize = 13;
 /// What one request can be worth: 2^53, which every program that reads JSON still knows exactly.
 const UNITS_MAX: u64 = 1 << 53;

@@ -23,6 +23,11 @@ impl<'b> Connection<'b> {
     /// # Errors
     /// If more than 8 fields are named by then.
     pub fn take_in(&mut self, value: &'b [u8]) -> Result<(), TooManyNamed> {
+        // As nearly every server writes it.
+        if value == b"keep-alive" {
+            self.keep_alive = true;
+            return Ok(());
+        }
         for token in Tokens::of(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.close = true;

@@ -21,6 +21,11 @@ impl<'b> Lines<'b> {
         Self { head, run: 0..0 }
     }
 
+    /// The same, with the first `length` bytes of the head to be copied too.
+    pub const fn from_start(head: &'b [u8], length: usize) -> Self {
+        Self { head, run: 0..length }
+    }
+
     /// Has a field of the head copied, at the latest by [`Lines::finish`]; false if there is no room in `out`.
     #[must_use]
     pub fn copy(&mut self, field: &Field<'b>, out: &mut Buffer) -> bool {
@@ -48,13 +53,13 @@ impl<'b> Lines<'b> {
     /// Where the whole line of a field stands, if it is written as it would be here: `name: value` and nothing else.
     fn line(&self, field: &Field<'b>) -> Option<Range<usize>> {
         let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(self.head.as_ptr() as usize);
-        let (start, value_start) = (place(field.name.as_bytes()), place(field.value));
-        let name_end = start.checked_add(field.name.len())?;
-        let value_end = value_start.checked_add(field.value.len())?;
-        let is_plain = value_start == name_end.checked_add(2)?
-            && self.head.get(name_end..value_start)? == b": "
-            && self.head.get(value_end..)?.starts_with(b"\r\n");
-        is_plain.then_some(start..value_end + 2)
+        let (name, value) = (field.name.as_bytes(), field.value);
+        let start = place(name);
+        let value_start = start.wrapping_add(name.len() + 2);
+        let run = start..value_start.wrapping_add(value.len() + 2);
+        let line = self.head.get(run.clone())?;
+        let is_plain = place(value) == value_start && line[name.len()..].starts_with(b": ") && line.ends_with(b"\r\n");
+        is_plain.then_some(run)
     }
 }
 
