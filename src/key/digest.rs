@@ -103,6 +103,7 @@ impl Hasher {
     }
 
     /// Every digest that these bytes can be stored under.
+    #[inline]
     pub fn digests(&self, presented: &[u8]) -> Digests {
         let mut all = [sha256(presented); 1 + MAX_PEPPERS];
         for (place, pepper) in all[1..].iter_mut().zip(&*self.peppers) {

@@ -114,10 +114,11 @@ pub(super) fn prefix_bytes(text: &[u8]) -> Option<usize> {
 }
 
 fn has_env_and_body(rest: &[u8]) -> bool {
-    let Some(split) = rest.len().checked_sub(BODY_BYTES + CHECKSUM_BYTES) else { return false };
-    let (env, body) = rest.split_at(split);
+    let Some((env, body)) = rest.split_last_chunk::<{ BODY_BYTES + CHECKSUM_BYTES }>() else { return false };
     let Some((b'_', env)) = env.split_last() else { return false };
-    is_word(env, ENV_BYTES_MAX) && all(body, u8::is_ascii_alphanumeric)
+    // Two parts that overlap, because 32 bytes are looked at without a remainder.
+    let (first, last) = (&body[..BODY_BYTES], &body[CHECKSUM_BYTES..]);
+    is_word(env, ENV_BYTES_MAX) && all(first, u8::is_ascii_alphanumeric) && all(last, u8::is_ascii_alphanumeric)
 }
 
 /// Without a way out early, so that many bytes are looked at in one instruction.

@@ -14,6 +14,9 @@ pub fn canonical(ip: IpAddr) -> IpAddr {
 
 /// Whether one of `networks` holds `ip`; either may be IPv4 mapped into IPv6.
 pub fn contains(networks: &[IpNet], ip: IpAddr) -> bool {
+    if networks.is_empty() {
+        return false;
+    }
     let ip = canonical(ip);
     networks.iter().any(|network| canonical_network(*network).contains(&ip))
 }
@@ -41,6 +44,9 @@ pub fn client_address<'a>(
     trusted: &[IpNet],
 ) -> IpAddr {
     let mut client = canonical(peer);
+    if trusted.is_empty() {
+        return client;
+    }
     let elements = forwarded_for.rev().flat_map(|value| value.rsplit(|byte| *byte == b','));
     let mut hops = elements.map(<[u8]>::trim_ascii).filter(|element| !element.is_empty()).take(MAX_HOPS);
     while contains(trusted, client) {

@@ -63,11 +63,22 @@ impl Router {
     /// without port and in any case; `path` is normalised.
     pub fn find(&self, host: &[u8], path: &[u8], method: Method<'_>) -> Option<usize> {
         let below_root = path.strip_prefix(b"/")?;
-        let host = Host::new(if self.knows_hosts { host } else { b"" });
-        let deepest_border = memchr::memchr_iter(b'/', below_root).nth(self.depth.saturating_sub(1));
-        let mut end = deepest_border.map_or(path.len(), |at| at + 1);
+        if self.knows_hosts {
+            let mut space = [0; MAX_HOST_BYTES];
+            self.find_on(lowered(host, &mut space), path, below_root, method)
+        } else {
+            self.find_on(b"", path, below_root, method)
+        }
+    }
+
+    /// `host` is in lower case.
+    fn find_on(&self, host: &[u8], path: &[u8], below_root: &[u8], method: Method<'_>) -> Option<usize> {
+        let mut end = match self.depth.checked_sub(1) {
+            None => 0,
+            Some(before) => memchr::memchr_iter(b'/', below_root).nth(before).map_or(path.len(), |at| at + 1),
+        };
         loop {
-            if let Some(choices) = self.site(&path[..end]).and_then(|site| site.choices(&host)) {
+            if let Some(choices) = self.site(&path[..end]).and_then(|site| site.choices(host)) {
                 return choose(choices, method);
             }
             end = memchr::memrchr(b'/', &path[..end])?;
@@ -111,20 +122,19 @@ struct Site {
 }
 
 impl Site {
-    fn choices(&self, host: &Host) -> Option<&[Choice]> {
+    fn choices(&self, host: &[u8]) -> Option<&[Choice]> {
         let choices = self.exact(host).or_else(|| self.below(host)).unwrap_or(&self.any);
         (!choices.is_empty()).then_some(choices)
     }
 
-    fn exact(&self, host: &Host) -> Option<&Vec<Choice>> {
-        if self.exact.is_empty() { None } else { self.exact.get(host.as_bytes()) }
+    fn exact(&self, host: &[u8]) -> Option<&Vec<Choice>> {
+        if self.exact.is_empty() { None } else { self.exact.get(host) }
     }
 
-    fn below(&self, host: &Host) -> Option<&Vec<Choice>> {
+    fn below(&self, host: &[u8]) -> Option<&Vec<Choice>> {
         if self.below.is_empty() {
             return None;
         }
-        let host = host.as_bytes();
         let dots = memchr::memchr_iter(b'.', host).filter(|at| *at > 0);
         dots.map(|at| &host[at + 1..]).find_map(|domain| self.below.get(domain))
     }
@@ -154,26 +164,12 @@ fn choose(choices: &[Choice], method: Method<'_>) -> Option<usize> {
 }
 
 /// A host in lower case and without the root's dot; empty if it is longer than any name, and so matches no pattern.
-struct Host {
-    bytes: [u8; MAX_HOST_BYTES],
-    len: usize,
-}
-
-impl Host {
-    fn new(host: &[u8]) -> Self {
-        let host = host.strip_suffix(b".").unwrap_or(host);
-        let mut lower = Self { bytes: [0; MAX_HOST_BYTES], len: 0 };
-        if let Some(bytes) = lower.bytes.get_mut(..host.len()) {
-            bytes.copy_from_slice(host);
-            bytes.make_ascii_lowercase();
-            lower.len = host.len();
-        }
-        lower
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
+fn lowered<'s>(host: &[u8], space: &'s mut [u8; MAX_HOST_BYTES]) -> &'s [u8] {
+    let host = host.strip_suffix(b".").unwrap_or(host);
+    let Some(lower) = space.get_mut(..host.len()) else { return b"" };
+    lower.copy_from_slice(host);
+    lower.make_ascii_lowercase();
+    lower
 }
 
 #[cfg(test)]
