@@ -23,6 +23,8 @@ pub mod sink;
 
 pub mod http1;
 
+pub mod reactor;
+
 pub mod upstream;
 
 pub mod catalog;

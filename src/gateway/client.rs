@@ -3,24 +3,23 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, Shutdown};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
-use tokio::net::TcpStream;
 
 use super::io::{Socket, Stopped};
 use super::sends::Sends;
 use super::thread::Thread;
-use super::wheel::Seat;
 use crate::catalog::ClientTimeouts;
 use crate::http1::{BUFFER_BYTES, Body, Buffer, HeadError, HeadLimits, HeadScan, Piece};
+use crate::reactor::{Seat, Source};
 
 /// A client's connection.
 #[derive(Debug)]
 pub(super) struct Client {
     /// The socket.
-    pub(super) stream: Rc<TcpStream>,
+    pub(super) stream: Rc<Source>,
     /// Who is at the other end.
     pub(super) peer: IpAddr,
     /// What has been read and not been used up; none while the connection is idle.
@@ -50,8 +49,8 @@ impl Client {
         let deadline = self.seat.deadline(timeouts.idle);
         let socket = Socket { stream: &self.stream, seat: &self.seat, sends: &thread.sends };
         let input = &mut self.input;
-        poll_fn(|cx| {
-            match socket.poll_rest(cx) {
+        poll_fn(|_| {
+            match socket.poll_rest() {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(_)) => return Poll::Ready(false),
                 Poll::Pending => return Poll::Pending,
@@ -60,12 +59,8 @@ impl Client {
                 return Poll::Ready(true);
             }
             *input = None;
-            if socket.poll_readable(cx).is_ready() {
-                let buffer = input.insert(Buffer::take());
-                if let Poll::Ready(read) = socket.poll_read(buffer, cx) {
-                    return Poll::Ready(read.is_ok_and(|count| count > 0));
-                }
-                *input = None;
+            if let Poll::Ready(read) = socket.poll_head(input) {
+                return Poll::Ready(read.is_ok_and(|count| count > 0));
             }
             if thread.is_draining() {
                 return Poll::Ready(false);
@@ -162,13 +157,13 @@ impl Client {
 }
 
 /// Ready when the client has left. What else it sends meanwhile is kept; once that is much, nothing more is read.
-pub(super) fn poll_ahead(socket: Socket<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
-    while input.is_some() || socket.poll_readable(cx).is_ready() {
+pub(super) fn poll_ahead(socket: Socket<'_>, input: &mut Option<Buffer>) -> Poll<()> {
+    while input.is_some() || socket.poll_readable().is_ready() {
         let kept = input.get_or_insert_with(Buffer::take);
         if kept.len() > KEPT_AHEAD {
             return Poll::Pending;
         }
-        match socket.poll_read(kept, cx) {
+        match socket.poll_read(kept) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(_)) => {}
             Poll::Pending => break,
@@ -183,13 +178,13 @@ pub(super) fn poll_ahead(socket: Socket<'_>, input: &mut Option<Buffer>, cx: &mu
 /// Ready when the client has left, however much it sends before: what is too much to be kept is thrown away.
 ///
 /// For a client whose request is whole. The buffer is torn then, and no further request can be read from it.
-pub(super) fn poll_left(socket: Socket<'_>, input: &mut Option<Buffer>, cx: &mut Context<'_>) -> Poll<()> {
-    if poll_ahead(socket, input, cx).is_ready() {
+pub(super) fn poll_left(socket: Socket<'_>, input: &mut Option<Buffer>) -> Poll<()> {
+    if poll_ahead(socket, input).is_ready() {
         return Poll::Ready(());
     }
     let Some(kept) = input.as_mut().filter(|kept| kept.len() > KEPT_AHEAD) else { return Poll::Pending };
     loop {
-        match socket.poll_read(&mut Buffer::take(), cx) {
+        match socket.poll_read(&mut Buffer::take()) {
             Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
             Poll::Ready(Ok(_)) => kept.tear(),
             Poll::Pending => return Poll::Pending,

@@ -6,10 +6,7 @@
 use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
-
-use tokio::net::TcpStream;
 
 use super::admit::{self, Admitted, Reached, Refusal};
 use super::answer::{self, Circumstances};
@@ -24,18 +21,17 @@ use super::local::Local;
 use super::metering::Subject;
 use super::request::Request;
 use super::shared::ConnectionSlot;
-use super::thread::{Running, Thread};
+use super::thread::Thread;
 use super::trail::Trail;
 use crate::http1::{Body, Buffer, FieldSlots, HeadError, Length, RequestHead, Version};
 use crate::policy::{self, Denial};
+use crate::reactor::{Seat, Source};
 use crate::route::Method;
 use crate::time::Instant;
 
 /// Serves a connection until one side has had enough. What is `held` is given back at the end.
-pub(super) async fn serve(stream: TcpStream, peer: SocketAddr, thread: Rc<Thread>, held: (ConnectionSlot, Running)) {
-    let _held = held;
-    let seat = poll_fn(|cx| Poll::Ready(thread.wheel.seat(cx))).await;
-    let mut client = Client { stream: Rc::new(stream), peer: policy::canonical(peer.ip()), input: None, seat };
+pub(super) async fn serve(stream: Rc<Source>, peer: SocketAddr, seat: Seat, thread: Rc<Thread>, _held: ConnectionSlot) {
+    let mut client = Client { stream, peer: policy::canonical(peer.ip()), input: None, seat };
     let _open = finish::Open::new(&thread);
     loop {
         if !client.next_begins(&thread).await {
@@ -75,7 +71,7 @@ async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     let (limits, timeouts) = thread.client_terms();
     let arrival = client.next_head(&limits, timeouts, &thread.sends).await;
     let _active = finish::Active::new(thread);
-    let now = thread.wheel.now();
+    let now = thread.tasks.coarse_now();
     let (mut request, decision) = match arrival {
         Arrival::Gone => return After::Drop,
         Arrival::Head(length) => {
@@ -260,7 +256,7 @@ async fn deny(
     if let (Denial::KeyRevoked, Some(record)) = (refusal.denial, &refusal.record) {
         thread.shared.note_revoked_use(&record.id, client.peer);
     }
-    let standing = Standing::refused(&request.local, refusal, thread.wheel.coarse_now());
+    let standing = Standing::refused(&request.local, refusal, thread.tasks.coarse_now());
     let next_period = standing.and_then(|standing| standing.next_period());
     let (denial, retry_after) = flood_guarded(request, refusal, next_period.or(retry_after));
     // A client that waits for a 100 may send its body all the same, or not: no telling where the next request begins.
@@ -275,7 +271,7 @@ async fn deny(
         retry_after,
         standing: standing.filter(|_| is_limit(denial)),
     };
-    let now = thread.wheel.coarse_now();
+    let now = thread.tasks.coarse_now();
     let body_bytes =
         answer::write(denial, &circumstances, (&request.trail, &request.local, thread), now, &mut request.out);
     request.trail.bytes_out = body_bytes as u64;

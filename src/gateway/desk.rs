@@ -39,7 +39,8 @@ impl Desk {
         let options = telemetry::Options { format: LogFormat::Json, access: off };
         let (log, _) = AccessLog::open(&options, metrics).expect("a log that is off opens nothing");
         let sender = log.sender(Arc::clone(&of_thread));
-        Self { thread: Thread::new(0, Shared::new(catalog, Arc::default(), 1, None), of_thread, sender, book, 1), peer }
+        let thread = Thread::new(0, Shared::new(catalog, Arc::default(), 1, None), of_thread, sender, book, 1);
+        Self { thread: thread.expect("a system that gives an epoll"), peer }
     }
 
     /// Parses a head, reads it, decides on it, and writes the head for the upstream: how many bytes that has.

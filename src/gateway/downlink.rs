@@ -6,11 +6,9 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task;
-
 use super::io::{Socket, Stopped};
 use super::metering::{Subject, Tally};
-use super::pipe::{self, Pipe};
+use super::pipe::Pipe;
 use super::reply::{self, Asked, Final, Outgoing, Reply};
 use super::trailers;
 use super::uplink::{MAX_CHUNK_DATA, Progress, append_chunk};
@@ -107,8 +105,7 @@ impl Downlink<'_> {
 
     /// Waits for the final head; interim ones are passed on as they come. Gives the bytes behind it, and it rewritten.
     async fn final_head(&mut self) -> Result<(Buffer, Buffer, Final), Landed> {
-        self.readable().await?;
-        let mut input = Buffer::take();
+        let mut input = self.head_begins().await?;
         let (mut scanned, mut interims) = (0, 0);
         loop {
             let end = find_response_end(input.filled(), scanned);
@@ -117,7 +114,7 @@ impl Downlink<'_> {
                 self.read_head_bytes(&mut input).await?;
                 continue;
             };
-            let now = self.client.seat.now();
+            let now = self.client.seat.coarse_now();
             let mut out = Buffer::take();
             let reply = reply::take_over(&input.filled()[..end], &self.asked, now, &mut out);
             input.consume(end);
@@ -138,24 +135,33 @@ impl Downlink<'_> {
         }
     }
 
-    /// Waits until the upstream has something to say, without holding a buffer for it.
-    async fn readable(&mut self) -> Result<(), Landed> {
-        poll_fn(|cx| match self.upstream.poll_readable(cx) {
-            Poll::Ready(_) => Poll::Ready(Ok(())),
+    /// Waits until the upstream has something to say, without holding a buffer for it: its first bytes.
+    async fn head_begins(&mut self) -> Result<Buffer, Landed> {
+        let mut input = None;
+        let read = poll_fn(|_| match self.upstream.poll_head(&mut input) {
+            Poll::Ready(read) => Poll::Ready(Ok(read)),
             Poll::Pending => self.poll_head_deadline(),
-        })
-        .await
+        });
+        let read = read.await?;
+        self.hear(read)?;
+        Ok(input.unwrap_or_else(Buffer::take))
     }
 
     async fn read_head_bytes(&mut self, input: &mut Buffer) -> Result<(), Landed> {
         if input.len() >= MAX_RESPONSE_HEAD {
             return Err(Landed::Failed(Failure::Malformed));
         }
-        let read = poll_fn(|cx| match self.upstream.poll_read(input, cx) {
+        let read = poll_fn(|_| match self.upstream.poll_read(input) {
             Poll::Ready(read) => Poll::Ready(Ok(read)),
             Poll::Pending => self.poll_head_deadline(),
         });
-        match read.await? {
+        let read = read.await?;
+        self.hear(read)
+    }
+
+    /// Takes note of what has come, or not, of a head.
+    fn hear(&mut self, read: Result<usize, Stopped>) -> Result<(), Landed> {
+        match read {
             Ok(0) | Err(_) if !self.account.heard => Err(Landed::Silent),
             Ok(0) | Err(_) => Err(Landed::Failed(Failure::Reset)),
             Ok(_) => {
@@ -270,9 +276,9 @@ impl Downlink<'_> {
             if body.is_done() {
                 break;
             }
-            task::yield_now().await;
+            self.client.seat.give_way().await;
         }
-        pipe::look_for_more(self.upstream.stream);
+        self.upstream.stream.look_for_more();
         Ok(())
     }
 

@@ -5,12 +5,11 @@
 //! a byte of body whose kept-alive connection was closed without a byte of answer.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
-
-use tokio::net::TcpStream;
 
 use super::admit::Admitted;
 use super::client::{self, Client};
@@ -27,6 +26,7 @@ use crate::catalog::Entry;
 use crate::http1::Buffer;
 use crate::key::State;
 use crate::policy::Denial;
+use crate::reactor::Source;
 use crate::telemetry::UpstreamResult;
 use crate::upstream::{self, Checkout, Connection, Lease, Pool, Tried};
 
@@ -109,7 +109,7 @@ pub(super) async fn run(client: &mut Client, request: &mut Request, admitted: &A
         }
         match attempt(client, request, (admitted, &mut watch), (&mut connection, &pool), thread).await {
             (Attempt::Ended(outcome), true) => {
-                pool.put_back(connection, thread.wheel.coarse_now());
+                pool.put_back(connection, thread.tasks.coarse_now());
                 return outcome;
             }
             (Attempt::Ended(outcome), false) => return outcome,
@@ -128,7 +128,7 @@ async fn connection(
 ) -> Result<Connection, Outcome> {
     let mut last = Denial::UpstreamUnavailable;
     loop {
-        let now = thread.wheel.coarse_now();
+        let now = thread.tasks.coarse_now();
         let lease = match pool.checkout(tried, now, thread.random()) {
             Checkout::Reused(connection) => return Ok(connection),
             Checkout::Connect(lease) => lease,
@@ -152,16 +152,11 @@ struct ClientGone;
 
 /// Connects, within a while; a failure is noted with the address.
 async fn connect(client: &mut Client, lease: Lease, timeout: Duration, thread: &Thread) -> Result<Connection, Outcome> {
-    let deadline = client.seat.deadline(timeout);
-    let mut connecting = pin!(TcpStream::connect(lease.address().socket));
-    let socket = Socket { stream: &client.stream, seat: &client.seat, sends: &thread.sends };
-    let input = &mut client.input;
-    let connected = poll_fn(|cx| match connecting.as_mut().poll(cx) {
-        Poll::Ready(connected) => Poll::Ready(Ok(Some(connected))),
-        Poll::Pending if client::poll_ahead(socket, input, cx).is_ready() => Poll::Ready(Err(ClientGone)),
-        Poll::Pending => socket.seat.poll_elapsed(deadline).map(|_| Ok(None)),
-    });
-    let denial = match connected.await {
+    let connected = match Source::connect(lease.address().socket, &thread.reactor) {
+        Ok(stream) => connected(client, stream, timeout, thread).await,
+        Err(error) => Ok(Some(Err(error))),
+    };
+    let denial = match connected {
         Err(ClientGone) => return Err(Outcome::ClientGone { status: 0 }),
         Ok(Some(Ok(stream))) => {
             lease.address().health.connecting.end();
@@ -176,6 +171,24 @@ async fn connect(client: &mut Client, lease: Lease, timeout: Duration, thread: &
     lease.address().health.connecting.add(client.seat.now());
     lease.metrics().finished(UpstreamResult::ConnectFailed);
     Err(Outcome::Denied(denial, None))
+}
+
+/// Waits until a socket is connected; none: that took too long.
+async fn connected(
+    client: &mut Client,
+    stream: Rc<Source>,
+    timeout: Duration,
+    thread: &Thread,
+) -> Result<Option<io::Result<Rc<Source>>>, ClientGone> {
+    let deadline = client.seat.deadline(timeout);
+    let socket = Socket { stream: &client.stream, seat: &client.seat, sends: &thread.sends };
+    let input = &mut client.input;
+    let ended = poll_fn(|_| match stream.poll_connected(socket.seat) {
+        Poll::Ready(ended) => Poll::Ready(Ok(Some(ended))),
+        Poll::Pending if client::poll_ahead(socket, input).is_ready() => Poll::Ready(Err(ClientGone)),
+        Poll::Pending => socket.seat.poll_elapsed(deadline).map(|_| Ok(None)),
+    });
+    Ok(ended.await?.map(|ended| ended.map(|()| stream)))
 }
 
 /// Runs both directions over one connection; the second value says whether the connection can be kept.
@@ -277,7 +290,7 @@ async fn run_both(
         if watch.sees_revocation() {
             return Poll::Ready(Err(Fault::Denied(Denial::KeyRevoked)));
         }
-        if let Poll::Ready(Err(_)) = below.poll_rest(cx) {
+        if let Poll::Ready(Err(_)) = below.poll_rest() {
             return Poll::Ready(Err(Fault::ClientGone));
         }
         if let Poll::Ready(fault) = up.as_mut().poll(cx) {

@@ -46,7 +46,7 @@ pub(super) fn meter(thread: &Thread, request: &mut Request, status: u16, end: En
 
 /// Counts and logs a request. `status` is what the client saw, 0 if nothing.
 pub(super) fn record(thread: &Thread, request: &mut Request, status: u16, end: End) {
-    let now = request.trail.ended.unwrap_or_else(|| thread.wheel.now());
+    let now = request.trail.ended.unwrap_or_else(|| thread.tasks.now());
     meter(thread, request, status, end, now);
     let trail = &mut request.trail;
     let total = now.since(trail.started);

@@ -1,27 +1,21 @@
 //! Reading and writing sockets with deadlines: each wait ends by itself, and costs nothing but the socket calls.
 
 use std::future::poll_fn;
-use std::io::ErrorKind;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
-use rustix::io::retry_on_intr;
-use rustix::net::RecvFlags;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
-
-use super::sends::{self, Sends};
-use super::wheel::Seat;
+use super::sends::Sends;
 use crate::http1::Buffer;
+use crate::reactor::{Seat, Source};
 use crate::time::Instant;
 
 /// A connection as a task of this thread uses it, in both directions at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Socket<'a> {
     /// The connection.
-    pub(super) stream: &'a Rc<TcpStream>,
-    /// The task's deadlines.
+    pub(super) stream: &'a Rc<Source>,
+    /// The task's seat.
     pub(super) seat: &'a Seat,
     /// Where messages wait for others to leave with.
     pub(super) sends: &'a Sends,
@@ -39,7 +33,7 @@ pub(super) enum Stopped {
 impl Socket<'_> {
     /// Reads once into the free space of `buffer`, which must not be full; 0 is the end of the connection.
     pub(super) async fn read(self, buffer: &mut Buffer, deadline: Instant) -> Result<usize, Stopped> {
-        poll_fn(|cx| match self.poll_read(buffer, cx) {
+        poll_fn(|_| match self.poll_read(buffer) {
             Poll::Ready(outcome) => Poll::Ready(outcome),
             Poll::Pending => self.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
         })
@@ -47,48 +41,40 @@ impl Socket<'_> {
     }
 
     /// One attempt to read, once there is something.
-    pub(super) fn poll_read(self, buffer: &mut Buffer, cx: &mut Context<'_>) -> Poll<Result<usize, Stopped>> {
+    pub(super) fn poll_read(self, buffer: &mut Buffer) -> Poll<Result<usize, Stopped>> {
         if buffer.room() < MIN_ROOM {
             buffer.compact();
         }
-        loop {
-            match self.poll_readable(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(stopped)) => return Poll::Ready(Err(stopped)),
-                Poll::Pending => return Poll::Pending,
-            }
-            let mut read = None;
-            let tried = self.stream.try_io(Interest::READABLE, || {
-                let room = buffer.free();
-                let wanted = room.len();
-                let (_, count) = retry_on_intr(|| rustix::net::recv(self.stream, &mut *room, RecvFlags::empty()))?;
-                read = Some(count);
-                // Less than there was room for: there is no more. Said like this it is known without another call.
-                if (1..wanted).contains(&count) { Err(ErrorKind::WouldBlock.into()) } else { Ok(()) }
-            });
-            match (read, tried) {
-                (Some(count), _) => {
-                    buffer.fill(count);
-                    return Poll::Ready(Ok(count));
-                }
-                (None, Err(error)) if error.kind() == ErrorKind::WouldBlock => {}
-                (None, _) => return Poll::Ready(Err(Stopped::Broken)),
-            }
-        }
+        self.stream.poll_receive(buffer, self.seat).map_err(|_| Stopped::Broken)
     }
 
     /// Ready once there is something to read, be it an end or an error.
-    pub(super) fn poll_readable(self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        self.stream.poll_read_ready(cx).map_err(|_| Stopped::Broken)
+    pub(super) fn poll_readable(self) -> Poll<()> {
+        self.stream.poll_readable(self.seat)
+    }
+
+    /// Waits without a buffer until a head begins, and then holds its first bytes: how many there are; 0 is the end.
+    pub(super) fn poll_head(self, input: &mut Option<Buffer>) -> Poll<Result<usize, Stopped>> {
+        if self.stream.poll_head(self.seat).is_pending() {
+            return Poll::Pending;
+        }
+        if let Some(ahead) = self.stream.take_ahead() {
+            return Poll::Ready(Ok(input.insert(ahead).len()));
+        }
+        let read = self.poll_read(input.get_or_insert_with(Buffer::take));
+        if read.is_pending() {
+            *input = None;
+        }
+        read
     }
 
     /// Writes all of `bytes` now; the deadline moves with every write that makes progress.
     pub(super) async fn write_all(self, mut bytes: &[u8], timeout: Duration) -> Result<(), Stopped> {
         self.write_rest().await?;
         let mut deadline = self.seat.deadline(timeout);
-        poll_fn(|cx| {
+        poll_fn(|_| {
             while !bytes.is_empty() {
-                match sends::poll_send(self.stream, bytes, cx) {
+                match self.stream.poll_send(bytes, self.seat) {
                     Poll::Ready(Ok(count)) if count > 0 => {
                         bytes = &bytes[count..];
                         deadline = self.seat.deadline(timeout);
@@ -114,14 +100,14 @@ impl Socket<'_> {
     }
 
     /// Goes on with what [`Socket::write_last`] could not write at once; ready if there is nothing of it any more.
-    pub(super) fn poll_rest(self, cx: &mut Context<'_>) -> Poll<Result<(), Stopped>> {
-        self.sends.poll_rest(self.stream, self.seat, cx)
+    pub(super) fn poll_rest(self) -> Poll<Result<(), Stopped>> {
+        self.sends.poll_rest(self.stream, self.seat)
     }
 
     /// Writes everything that was left to [`Socket::write_last`]: must come before any other way of writing.
     pub(super) async fn write_rest(self) -> Result<(), Stopped> {
         self.sends.leave_now();
-        poll_fn(|cx| self.poll_rest(cx)).await
+        poll_fn(|_| self.poll_rest()).await
     }
 }
 

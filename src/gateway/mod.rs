@@ -33,7 +33,6 @@ mod thread;
 mod trail;
 mod trailers;
 mod uplink;
-mod wheel;
 
 #[doc(hidden)]
 pub use desk::Desk;

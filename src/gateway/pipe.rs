@@ -7,19 +7,16 @@
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::io::retry_on_intr;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
-use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::io::{Socket, Stopped};
 use crate::http1::Body;
+use crate::reactor::Source;
 use crate::time::Instant;
 
 /// A pipe on loan to one body.
@@ -57,15 +54,13 @@ impl Pipe {
     /// Moves at most `most` bytes from a socket into the pipe, which must be empty; 0 is the end of the connection.
     pub(super) async fn fill(&mut self, from: Socket<'_>, most: u64, deadline: Instant) -> Result<usize, Stopped> {
         let most = usize::try_from(most).map_or(PIPE_BYTES, |most| most.min(PIPE_BYTES));
-        let moved = poll_fn(|cx| {
+        let moved = poll_fn(|_| {
             loop {
-                match from.poll_readable(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(stopped)) => return Poll::Ready(Err(stopped)),
-                    Poll::Pending => return from.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
+                if from.poll_readable().is_pending() {
+                    return from.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed));
                 }
-                if let Some(moved) = outcome(from.stream.try_io(Interest::READABLE, || self.pull(from.stream, most))) {
-                    return Poll::Ready(moved);
+                if let Some(moved) = self.pull(from.stream, most) {
+                    return Poll::Ready(moved.map_err(|_| Stopped::Broken));
                 }
             }
         });
@@ -77,14 +72,12 @@ impl Pipe {
     pub(super) async fn drain(&mut self, to: Socket<'_>, timeout: Duration) -> Result<(), Stopped> {
         to.write_rest().await?;
         let mut deadline = to.seat.deadline(timeout);
-        poll_fn(|cx| {
+        poll_fn(|_| {
             while self.held > 0 {
-                match to.stream.poll_write_ready(cx) {
-                    Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Stopped::Broken)),
-                    Poll::Pending => return to.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed)),
+                if to.stream.poll_writable(to.seat).is_pending() {
+                    return to.seat.poll_elapsed(deadline).map(|_| Err(Stopped::Elapsed));
                 }
-                match outcome(to.stream.try_io(Interest::WRITABLE, || self.push(to.stream))) {
+                match self.push(to.stream) {
                     Some(Ok(moved)) if moved > 0 => {
                         self.held -= moved;
                         deadline = to.seat.deadline(timeout);
@@ -98,33 +91,14 @@ impl Pipe {
         .await
     }
 
-    fn pull(&self, from: &TcpStream, most: usize) -> io::Result<usize> {
-        let Some(ends) = &self.ends else { return Ok(0) };
-        Ok(retry_on_intr(|| splice(from, None, &ends.write, None, most, SpliceFlags::NONBLOCK))?)
+    fn pull(&self, from: &Source, most: usize) -> Option<io::Result<usize>> {
+        let Some(ends) = &self.ends else { return Some(Ok(0)) };
+        from.reading(|| retry_on_intr(|| splice(from, None, &ends.write, None, most, SpliceFlags::NONBLOCK)))
     }
 
-    fn push(&self, to: &TcpStream) -> io::Result<usize> {
-        let Some(ends) = &self.ends else { return Ok(0) };
-        Ok(retry_on_intr(|| splice(&ends.read, None, to, None, self.held, SpliceFlags::NONBLOCK))?)
-    }
-}
-
-/// Learns whether a socket that was not read to its end has anything more to read.
-///
-/// A read that finds less than it has room for shows that; what went through a pipe does not, and without this the connection
-/// would be taken for one on which something has come unasked.
-pub(super) fn look_for_more(socket: &TcpStream) {
-    let mut byte = [MaybeUninit::uninit()];
-    // What is found is left where it is, and an error will be met by whoever reads next.
-    let _ = socket.try_io(Interest::READABLE, || SockRef::from(socket).peek(&mut byte));
-}
-
-/// None: the socket was not ready after all.
-fn outcome(moved: io::Result<usize>) -> Option<Result<usize, Stopped>> {
-    match moved {
-        Ok(moved) => Some(Ok(moved)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-        Err(_) => Some(Err(Stopped::Broken)),
+    fn push(&self, to: &Source) -> Option<io::Result<usize>> {
+        let Some(ends) = &self.ends else { return Some(Ok(0)) };
+        to.writing(|| retry_on_intr(|| splice(&ends.read, None, to, None, self.held, SpliceFlags::NONBLOCK)))
     }
 }
 

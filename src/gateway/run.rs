@@ -1,28 +1,24 @@
 //! Starting and stopping the data threads.
 
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
-
-use super::listener;
+use super::listener::{self, Listener};
 use super::options::Options;
-use super::sends;
-use super::shared::{Crossing, Handed, RevokedUse, Shared};
+use super::shared::{Crossing, Handed, RevokedUse, Shared, Way};
 use super::thread::Thread;
-use super::wheel::TICK;
 use crate::catalog::Catalog;
 use crate::meter::Quotas;
 use crate::meter::ledger::Book;
+use crate::reactor::{Source, TICK};
 use crate::telemetry::access::{AccessLog, Sender};
 use crate::telemetry::{Metrics, ThreadMetrics};
+use crate::time::Instant;
 
 /// The data plane, running. Dropped, it goes on until the process ends; [`Gateway::stop`] stops it.
 #[derive(Debug)]
@@ -30,7 +26,6 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     max_connections: usize,
     shared: Arc<Shared>,
-    stop: watch::Sender<bool>,
     threads: Vec<std::thread::JoinHandle<io::Result<()>>>,
 }
 
@@ -61,13 +56,13 @@ pub struct Metering {
 struct Start {
     index: usize,
     shared: Arc<Shared>,
-    incoming: UnboundedReceiver<Handed>,
+    incoming: Receiver<Handed>,
+    bell: OwnedFd,
     listeners: Vec<StdListener>,
     metrics: Arc<ThreadMetrics>,
     log: Sender,
     book: Option<Book>,
     seed: u64,
-    stop: watch::Receiver<bool>,
     drain_timeout: Duration,
 }
 
@@ -85,28 +80,32 @@ pub fn start(
     let count = options.thread_count();
     let (addresses, mut listeners) = bind_all(options, count)?;
     let max_connections = options.connection_cap(raise_descriptor_limit());
-    let (ways, incoming): (Vec<_>, Vec<_>) = (0..count).map(|_| unbounded_channel()).unzip();
+    let ways = (0..count).map(|_| {
+        let (sender, incoming) = channel();
+        Way::new(sender).map(|(way, bell)| (way, (incoming, bell)))
+    });
+    let (ways, ends): (Vec<_>, Vec<_>) =
+        ways.collect::<io::Result<Vec<_>>>().map_err(StartError::Thread)?.into_iter().unzip();
     let shared = Shared::new(catalog, metering.quotas, max_connections, ways);
-    let (stop, stopped) = watch::channel(false);
     let mut threads = Vec::with_capacity(count);
-    for (index, incoming) in incoming.into_iter().enumerate() {
+    for (index, (incoming, bell)) in ends.into_iter().enumerate() {
         let thread_metrics = metrics.thread(index);
         let start = Start {
             index,
             shared: Arc::clone(&shared),
             incoming,
+            bell,
             listeners: listeners.iter_mut().filter_map(Vec::pop).collect(),
             log: log.sender(Arc::clone(&thread_metrics)),
             metrics: thread_metrics,
             book: metering.books.pop(),
             seed: getrandom::u64().map_err(StartError::Random)?,
-            stop: stopped.clone(),
             drain_timeout: options.drain_timeout,
         };
         let thread = std::thread::Builder::new().name(format!("data-{index}"));
         threads.push(thread.spawn(move || run(start)).map_err(StartError::Thread)?);
     }
-    Ok(Gateway { addresses, max_connections, shared, stop, threads })
+    Ok(Gateway { addresses, max_connections, shared, threads })
 }
 
 impl Gateway {
@@ -140,8 +139,7 @@ impl Gateway {
     /// # Errors
     /// The first one of a data thread.
     pub fn stop(self) -> io::Result<()> {
-        // A thread that has ended already has no receiver any more.
-        let _ = self.stop.send(true);
+        self.shared.stop();
         self.threads.into_iter().try_for_each(|thread| {
             let name = thread.thread().name().unwrap_or("data").to_owned();
             thread.join().unwrap_or_else(|_| Err(io::Error::other(format!("thread {name} panicked"))))
@@ -174,56 +172,93 @@ fn raise_descriptor_limit() -> u64 {
 
 /// The whole life of one data thread.
 fn run(start: Start) -> io::Result<()> {
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
-    let drain_timeout = start.drain_timeout;
-    runtime.block_on(async move {
-        let mut stop = start.stop;
-        let thread = Thread::new(start.index, start.shared, start.metrics, start.log, start.book, start.seed);
-        let mut accepting = JoinSet::new();
-        for listener in start.listeners {
-            accepting.spawn_local(listener::accept(listener, Rc::clone(&thread)));
-        }
-        let mut always = JoinSet::new();
-        always.spawn_local(tick(Rc::clone(&thread)));
-        always.spawn_local(listener::take_in(start.incoming, Rc::clone(&thread)));
-        always.spawn_local(sends::leave(Rc::clone(&thread)));
-        tokio::select! {
-            // An error says that the sender is gone, and the process with it.
-            _ = stop.wait_for(|stop| *stop) => {}
-            Some(ended) = accepting.join_next() => return Err(premature_end("accepting connections", ended)),
-            Some(ended) = always.join_next() => return Err(premature_end("a task of the thread", ended)),
-        }
-        accepting.shutdown().await;
-        thread.drain();
-        // An error says that time is up: what still runs is cut off.
-        let _ = tokio::time::timeout(drain_timeout, thread.connections_gone()).await;
-        thread.sends.leave_now();
-        Ok(())
-    })
-}
-
-fn premature_end(what: &str, ended: Result<io::Result<Infallible>, tokio::task::JoinError>) -> io::Error {
-    let why = match ended {
-        Ok(Ok(never)) => match never {},
-        Ok(Err(error)) => error.to_string(),
-        Err(panic) => panic.to_string(),
+    let thread = Thread::new(start.index, start.shared, start.metrics, start.log, start.book, start.seed)?;
+    let listeners = start.listeners.into_iter().map(|listener| Listener::new(listener, &thread));
+    let mut door = Door {
+        listeners: listeners.collect::<io::Result<_>>()?,
+        bell: Source::new(start.bell, &thread.reactor)?,
+        incoming: start.incoming,
     };
-    io::Error::other(format!("{what} ended: {why}"))
+    let ended = turns(&thread, &mut door, start.drain_timeout);
+    // Tasks hold the thread that holds them.
+    thread.tasks.clear();
+    ended
 }
 
-/// Looks at deadlines at every tick, for revoked keys at every fifth, and at idle connections to upstreams at every tenth.
-async fn tick(thread: Rc<Thread>) -> io::Result<Infallible> {
-    let mut interval = tokio::time::interval(TICK);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let mut count = 0_u32;
+/// Turn after turn, until the thread is told to stop and its requests are through.
+fn turns(thread: &Rc<Thread>, door: &mut Door, drain_timeout: Duration) -> io::Result<()> {
+    let mut ticks = Ticks::new(thread.tasks.now());
+    let mut drained_by = None;
     loop {
-        interval.tick().await;
-        thread.wheel.tick();
-        count = count.wrapping_add(1);
-        if count.is_multiple_of(5) {
+        let is_busy = thread.tasks.has_woken() || door.is_ready(thread);
+        thread.reactor.wait(if is_busy { Duration::ZERO } else { ticks.left(thread.tasks.now()) })?;
+        let now = thread.tasks.now();
+        door.let_in(thread);
+        ticks.pass(thread, now);
+        let panics = thread.tasks.run_woken();
+        thread.metrics.connection_panics.add(panics as u64);
+        thread.sends.leave_now();
+        if drained_by.is_none() && thread.shared.is_stopping() {
+            door.listeners.clear();
+            thread.drain();
+            drained_by = Some(now.after(drain_timeout));
+        }
+        if drained_by.is_some_and(|end| thread.tasks.count() == 0 || end <= now) {
+            return Ok(());
+        }
+    }
+}
+
+/// Where connections come in.
+struct Door {
+    listeners: Vec<Listener>,
+    /// Readable when another thread has handed something over, or says that it is time to stop.
+    bell: Rc<Source>,
+    incoming: Receiver<Handed>,
+}
+
+impl Door {
+    fn is_ready(&self, thread: &Thread) -> bool {
+        self.listeners.iter().any(|listener| listener.is_ready(thread))
+    }
+
+    fn let_in(&mut self, thread: &Rc<Thread>) {
+        self.listeners.iter_mut().for_each(|listener| listener.accept(thread));
+        if !self.bell.is_quiet() {
+            // One reading silences it; an attempt more tells that it is silent.
+            while let Some(Ok(_)) = self.bell.reading(|| rustix::io::read(&*self.bell, &mut [0; 8])) {}
+            self.incoming.try_iter().for_each(|(stream, peer, slot)| listener::serve(stream, peer, slot, thread));
+        }
+    }
+}
+
+/// What is done again and again, whatever happens.
+struct Ticks {
+    next: Instant,
+    count: u32,
+}
+
+impl Ticks {
+    fn new(now: Instant) -> Self {
+        Self { next: now.after(TICK), count: 0 }
+    }
+
+    fn left(&self, now: Instant) -> Duration {
+        self.next.since(now)
+    }
+
+    /// Looks at deadlines at every tick, for revoked keys at every fifth, and at idle connections to upstreams at every tenth.
+    fn pass(&mut self, thread: &Thread, now: Instant) {
+        if now < self.next {
+            return;
+        }
+        self.next = now.after(TICK);
+        thread.tasks.tick();
+        self.count = self.count.wrapping_add(1);
+        if self.count.is_multiple_of(5) {
             thread.notice_revocations();
         }
-        if count.is_multiple_of(10) {
+        if self.count.is_multiple_of(10) {
             thread.sweep();
         }
     }

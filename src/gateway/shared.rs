@@ -1,11 +1,14 @@
 //! What all data threads share: the catalog, the counts of connections, the flood guard, and the ways to hand connections over.
 
-use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_queue::ArrayQueue;
-use tokio::sync::mpsc::UnboundedSender;
+use rustix::event::{EventfdFlags, eventfd};
 
 use super::flood::Flood;
 use crate::catalog::{Catalog, Record};
@@ -24,6 +27,7 @@ pub(super) struct Shared {
     max_connections: usize,
     connections: AtomicUsize,
     threads: Box<[Neighbour]>,
+    is_stopping: AtomicBool,
     flood: Mutex<Option<Arc<Flood>>>,
     revoked_uses: ArrayQueue<RevokedUse>,
     crossings: ArrayQueue<Crossing>,
@@ -55,11 +59,18 @@ pub struct RevokedUse {
 #[derive(Debug)]
 struct Neighbour {
     connections: AtomicUsize,
-    incoming: UnboundedSender<Handed>,
+    way: Way,
+}
+
+/// The way to a data thread: for connections, and for a sign to look up from its sockets.
+#[derive(Debug)]
+pub(super) struct Way {
+    incoming: Sender<Handed>,
+    bell: OwnedFd,
 }
 
 /// A connection on its way from the thread that accepted it to the one that will serve it.
-pub(super) type Handed = (TcpStream, SocketAddr, ConnectionSlot);
+pub(super) type Handed = (OwnedFd, SocketAddr, ConnectionSlot);
 
 /// One of the connections that are allowed at once, on a certain thread; given back when it is dropped.
 #[derive(Debug)]
@@ -74,9 +85,9 @@ impl Shared {
         catalog: Arc<Catalog>,
         quotas: Arc<Quotas>,
         max_connections: usize,
-        ways: impl IntoIterator<Item = UnboundedSender<Handed>>,
+        ways: impl IntoIterator<Item = Way>,
     ) -> Arc<Self> {
-        let neighbour = |incoming| Neighbour { connections: AtomicUsize::new(0), incoming };
+        let neighbour = |way| Neighbour { connections: AtomicUsize::new(0), way };
         let threads = ways.into_iter().map(neighbour).collect();
         Arc::new(Self {
             catalog,
@@ -84,10 +95,22 @@ impl Shared {
             max_connections,
             connections: AtomicUsize::new(0),
             threads,
+            is_stopping: AtomicBool::new(false),
             flood: Mutex::default(),
             revoked_uses: ArrayQueue::new(REVOKED_USES),
             crossings: ArrayQueue::new(CROSSINGS),
         })
+    }
+
+    /// Tells all threads to stop.
+    pub(super) fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.threads.iter().for_each(|thread| thread.way.ring());
+    }
+
+    /// Whether the threads are to stop.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.is_stopping.load(Ordering::Acquire)
     }
 
     /// Notes that a revoked key was presented. One that finds no room is forgotten: they come again.
@@ -151,6 +174,23 @@ impl Shared {
     }
 }
 
+impl Way {
+    /// A way whose connections arrive at the other end of `incoming`, and the socket that becomes readable with each.
+    ///
+    /// # Errors
+    /// If the system gives no more file descriptors.
+    pub(super) fn new(incoming: Sender<Handed>) -> io::Result<(Self, OwnedFd)> {
+        let bell = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?;
+        let heard = bell.try_clone()?;
+        Ok((Self { incoming, bell }, heard))
+    }
+
+    fn ring(&self) {
+        // It fails only if it has been rung 2^64 times without being heard.
+        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
+    }
+}
+
 impl ConnectionSlot {
     /// The thread that is to serve the connection.
     pub(super) const fn thread(&self) -> usize {
@@ -161,9 +201,12 @@ impl ConnectionSlot {
     ///
     /// # Errors
     /// If that thread has stopped already; the connection is closed then.
-    pub(super) fn hand_over(self, stream: TcpStream, peer: SocketAddr) -> Result<(), Stopped> {
-        let way = self.shared.threads[self.thread].incoming.clone();
-        way.send((stream, peer, self)).map_err(|_| Stopped)
+    pub(super) fn hand_over(self, stream: OwnedFd, peer: SocketAddr) -> Result<(), Stopped> {
+        let (shared, thread) = (Arc::clone(&self.shared), self.thread);
+        let way = &shared.threads[thread].way;
+        way.incoming.send((stream, peer, self)).map_err(|_| Stopped)?;
+        way.ring();
+        Ok(())
     }
 }
 

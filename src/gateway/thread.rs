@@ -3,20 +3,19 @@
 //! Shared by the tasks of that thread only, through `Rc`; nothing in it is ever locked.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-
-use tokio::sync::{Notify, Semaphore};
 
 use super::berth::Berths;
 use super::facts::Scratch;
 use super::local::Local;
 use super::sends::Sends;
 use super::shared::Shared;
-use super::wheel::Wheel;
 use crate::catalog::ClientTimeouts;
 use crate::http1::HeadLimits;
 use crate::meter::ledger::Book;
+use crate::reactor::{Reactor, Tasks};
 use crate::telemetry::{ThreadMetrics, access};
 use crate::time::{Instant, wall};
 
@@ -27,8 +26,10 @@ pub(super) struct Thread {
     pub(super) index: usize,
     /// What all threads share.
     pub(super) shared: Arc<Shared>,
-    /// Deadlines of this thread's connections.
-    pub(super) wheel: Rc<Wheel>,
+    /// Its connections, and its clock.
+    pub(super) tasks: Rc<Tasks>,
+    /// Its sockets.
+    pub(super) reactor: Rc<Reactor>,
     /// Counters of this thread.
     pub(super) metrics: Arc<ThreadMetrics>,
     /// The way to the request log.
@@ -47,15 +48,9 @@ pub(super) struct Thread {
     draining: Cell<bool>,
     seen_revocations: Cell<u64>,
     date: RefCell<Date>,
-    /// Lets so many clients at once be told that the gateway is full.
-    pub(super) turnstile: Arc<Semaphore>,
-    tasks: Cell<usize>,
-    no_tasks: Notify,
+    /// Clients that are being told that the gateway is full.
+    pub(super) turned_away: Cell<usize>,
 }
-
-/// Counts a task for as long as it is held, and whether the task ended by a panic.
-#[derive(Debug)]
-pub(super) struct Running(Rc<Thread>);
 
 /// The `Date` field's value, and the second that it is of.
 #[derive(Debug, Default)]
@@ -66,6 +61,9 @@ struct Date {
 
 impl Thread {
     /// A thread that has taken over the rules in force.
+    ///
+    /// # Errors
+    /// If the system gives it nothing to wait for events with.
     pub(super) fn new(
         index: usize,
         shared: Arc<Shared>,
@@ -73,15 +71,16 @@ impl Thread {
         log: access::Sender,
         book: Option<Book>,
         seed: u64,
-    ) -> Rc<Self> {
+    ) -> io::Result<Rc<Self>> {
         let seen_generation = shared.catalog.generation();
         let mut book = book;
         let local = Local::new(shared.catalog.rules(), shared.flood(), (&metrics, book.as_mut()), None);
-        let wheel = Wheel::new();
-        Rc::new(Self {
+        let tasks = Tasks::new();
+        Ok(Rc::new(Self {
             index,
-            sends: Sends::new(&wheel),
-            wheel,
+            sends: Sends::new(&tasks),
+            reactor: Reactor::new(&tasks)?,
+            tasks,
             berths: Berths::default(),
             scratch: RefCell::default(),
             local: RefCell::new(Rc::new(local)),
@@ -90,14 +89,12 @@ impl Thread {
             draining: Cell::new(false),
             seen_revocations: Cell::new(shared.catalog.keys().revocations()),
             date: RefCell::default(),
-            turnstile: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
-            tasks: Cell::new(0),
-            no_tasks: Notify::new(),
+            turned_away: Cell::new(0),
             shared,
             metrics,
             log,
             book: book.map(RefCell::new),
-        })
+        }))
     }
 
     /// The rules in force now.
@@ -130,19 +127,6 @@ impl Thread {
         x.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// To be held by each task of this thread's connections from its beginning to its end.
-    pub(super) fn running(self: &Rc<Self>) -> Running {
-        self.tasks.set(self.tasks.get() + 1);
-        Running(Rc::clone(self))
-    }
-
-    /// Waits until no connection is left.
-    pub(super) async fn connections_gone(&self) {
-        while self.tasks.get() > 0 {
-            self.no_tasks.notified().await;
-        }
-    }
-
     /// Whether the thread is to stop once its requests are through.
     pub(super) fn is_draining(&self) -> bool {
         self.draining.get()
@@ -151,14 +135,14 @@ impl Thread {
     /// Begins to stop: idle connections are woken, to close.
     pub(super) fn drain(&self) {
         self.draining.set(true);
-        self.wheel.wake_all();
+        self.tasks.wake_all();
     }
 
     /// Wakes all connections if a key has been revoked, so that running answers of that key end.
     pub(super) fn notice_revocations(&self) {
         let revocations = self.shared.catalog.keys().revocations();
         if self.seen_revocations.replace(revocations) != revocations {
-            self.wheel.wake_all();
+            self.tasks.wake_all();
         }
     }
 
@@ -169,7 +153,7 @@ impl Thread {
 
     /// Closes idle connections to upstreams that are dead or old, and connections that are held for nobody.
     pub(super) fn sweep(&self) {
-        let now = self.wheel.coarse_now();
+        let now = self.tasks.coarse_now();
         self.local().pools.iter().for_each(|pool| pool.sweep(now));
         self.sends.sweep();
     }
@@ -185,17 +169,3 @@ impl Thread {
         write(date.text.as_bytes())
     }
 }
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.metrics.connection_panics.add(1);
-        }
-        self.0.tasks.set(self.0.tasks.get() - 1);
-        if self.0.tasks.get() == 0 {
-            self.0.no_tasks.notify_one();
-        }
-    }
-}
-
-const TURNED_AWAY_AT_ONCE: usize = 64;

@@ -7,8 +7,6 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use tokio::task;
-
 use super::client;
 use super::io::{Socket, Stopped};
 use super::pipe::Pipe;
@@ -164,7 +162,7 @@ impl Uplink<'_> {
             if self.body.is_done() {
                 break;
             }
-            task::yield_now().await;
+            self.client.seat.give_way().await;
         }
         Ok(())
     }
@@ -209,8 +207,8 @@ impl Uplink<'_> {
     /// Ends when the client leaves, or when the upstream is too slow to take what it had not taken at once.
     async fn watch_client(&mut self) -> Fault {
         let mut is_short = false;
-        poll_fn(|cx| {
-            match self.upstream.poll_rest(cx) {
+        poll_fn(|_| {
+            match self.upstream.poll_rest() {
                 Poll::Ready(Ok(())) if !is_short => {}
                 Poll::Ready(Ok(())) => {
                     is_short = false;
@@ -225,7 +223,7 @@ impl Uplink<'_> {
                     self.progress.sent.set(None);
                 }
             }
-            client::poll_left(self.client, self.input, cx).map(|()| Fault::ClientGone)
+            client::poll_left(self.client, self.input).map(|()| Fault::ClientGone)
         })
         .await
     }

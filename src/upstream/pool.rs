@@ -6,13 +6,13 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use rustix::net::sockopt;
 
 use super::options::Options;
 use super::resolve::{Address, Upstream};
+use crate::reactor::Source;
 use crate::telemetry::{TargetMetrics, ThreadMetrics};
 use crate::time::Instant;
 
@@ -44,7 +44,7 @@ struct Endpoint {
 
 #[derive(Debug)]
 struct Idle {
-    stream: Rc<TcpStream>,
+    stream: Rc<Source>,
     since: Instant,
 }
 
@@ -52,7 +52,7 @@ struct Idle {
 #[derive(Debug)]
 pub struct Connection {
     /// The socket.
-    pub stream: Rc<TcpStream>,
+    pub stream: Rc<Source>,
     lease: Lease,
     reused: bool,
 }
@@ -218,8 +218,7 @@ impl Endpoint {
 impl Idle {
     /// A connection that has become readable while idle was closed, or holds bytes that nobody asked for.
     fn is_alive(&self, now: Instant) -> bool {
-        let quiet = self.stream.poll_read_ready(&mut Context::from_waker(Waker::noop()));
-        matches!(quiet, Poll::Pending) && now.since(self.since) < MAX_IDLE
+        self.stream.is_quiet() && now.since(self.since) < MAX_IDLE
     }
 }
 
@@ -246,10 +245,10 @@ impl Lease {
     }
 
     /// A fresh connection to the address.
-    pub fn fresh(self, stream: TcpStream) -> Connection {
+    pub fn fresh(self, stream: Rc<Source>) -> Connection {
         // Without it small requests wait for the acknowledgement of what went before; it cannot fail on a live socket.
-        let _ = stream.set_nodelay(true);
-        Connection { stream: Rc::new(stream), lease: self, reused: false }
+        let _ = sockopt::set_tcp_nodelay(&stream, true);
+        Connection { stream, lease: self, reused: false }
     }
 }
 
