@@ -45,8 +45,7 @@ impl Client {
     /// Waits until there are bytes of a next request and the answer before it is out, holding no buffer meanwhile; false if
     /// there will be none, or none is wanted.
     pub(super) async fn next_begins(&mut self, thread: &Thread) -> bool {
-        let (_, timeouts) = thread.client_terms();
-        let deadline = self.seat.deadline(timeouts.idle);
+        let deadline = self.seat.deadline(thread.client_idle_timeout());
         let socket = Socket { stream: &self.stream, seat: &self.seat, sends: &thread.sends };
         let input = &mut self.input;
         poll_fn(|_| {

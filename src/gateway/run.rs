@@ -191,7 +191,7 @@ fn turns(thread: &Rc<Thread>, door: &mut Door, drain_timeout: Duration) -> io::R
     let mut drained_by = None;
     loop {
         let is_busy = thread.tasks.has_woken() || door.is_ready(thread);
-        thread.reactor.wait(if is_busy { Duration::ZERO } else { ticks.left(thread.tasks.now()) })?;
+        thread.reactor.wait(if is_busy { Duration::ZERO } else { ticks.left(thread.tasks.coarse_now()) })?;
         let now = thread.tasks.now();
         door.let_in(thread);
         ticks.pass(thread, now);

@@ -4,7 +4,7 @@
 //! messages to their sockets one right behind the other. The kernel's code for sending then stays in the processor's caches, and
 //! who waits at the other end is woken for many messages at once. Called through `io`, which keeps the order on each socket.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::rc::Rc;
 use std::task::Poll;
@@ -21,6 +21,7 @@ pub(super) struct Sends {
     turn: RefCell<Turn>,
     /// What sockets would not take at once; hardly ever anything.
     kept: RefCell<Vec<Kept>>,
+    has_kept: Cell<bool>,
 }
 
 /// What has been left here in this turn.
@@ -52,7 +53,7 @@ struct Kept {
 impl Sends {
     /// Nothing to send, on the thread of these tasks.
     pub(super) fn new(tasks: &Rc<Tasks>) -> Self {
-        Self { tasks: Rc::clone(tasks), turn: RefCell::default(), kept: RefCell::default() }
+        Self { tasks: Rc::clone(tasks), turn: RefCell::default(), kept: RefCell::default(), has_kept: Cell::new(false) }
     }
 
     /// Takes a copy of a message, to be sent soon; false if it is too long for that.
@@ -83,26 +84,44 @@ impl Sends {
     }
 
     fn send(&self, message: &Message, bytes: &[u8]) {
-        let mut kept = self.kept.borrow_mut();
-        if let Some(before) = kept.iter_mut().find(|kept| Rc::ptr_eq(&kept.stream, &message.stream)) {
-            before.rest.iter_mut().for_each(|rest| rest.extend_from_slice(bytes));
+        if self.has_kept.get() && self.keep_behind(message, bytes) {
             return;
         }
-        let rest = match message.stream.send(bytes) {
-            Some(Ok(count)) if count == bytes.len() => return,
-            Some(Ok(count)) => Some(bytes[count..].to_vec()),
-            None => Some(bytes.to_vec()),
-            Some(Err(_)) => None,
-        };
+        match message.stream.send(bytes) {
+            Some(Ok(count)) if count == bytes.len() => {}
+            Some(Ok(count)) => self.keep(message, Some(bytes[count..].to_vec())),
+            None => self.keep(message, Some(bytes.to_vec())),
+            Some(Err(_)) => self.keep(message, None),
+        }
+    }
+
+    /// Keeps a message if something is kept for its socket already.
+    #[cold]
+    fn keep_behind(&self, message: &Message, bytes: &[u8]) -> bool {
+        let mut kept = self.kept.borrow_mut();
+        let before = kept.iter_mut().find(|kept| Rc::ptr_eq(&kept.stream, &message.stream));
+        before.map(|before| before.rest.iter_mut().for_each(|rest| rest.extend_from_slice(bytes))).is_some()
+    }
+
+    #[cold]
+    fn keep(&self, message: &Message, rest: Option<Vec<u8>>) {
         let deadline = self.tasks.deadline(message.timeout);
-        kept.push(Kept { stream: Rc::clone(&message.stream), rest, timeout: message.timeout, deadline });
+        self.has_kept.set(true);
+        let stream = Rc::clone(&message.stream);
+        self.kept.borrow_mut().push(Kept { stream, rest, timeout: message.timeout, deadline });
         self.tasks.wake(message.seat);
     }
 
     /// Goes on with what a socket has not taken of what was left here for it; ready if there is nothing of it any more.
     ///
     /// After an error nothing more can be sent on the connection.
+    #[inline]
     pub(super) fn poll_rest(&self, stream: &Rc<Source>, seat: &Seat) -> Poll<Result<(), Stopped>> {
+        if self.has_kept.get() { self.poll_kept(stream, seat) } else { Poll::Ready(Ok(())) }
+    }
+
+    #[cold]
+    fn poll_kept(&self, stream: &Rc<Source>, seat: &Seat) -> Poll<Result<(), Stopped>> {
         let kept = &mut *self.kept.borrow_mut();
         let Some(index) = kept.iter().position(|kept| Rc::ptr_eq(&kept.stream, stream)) else {
             return Poll::Ready(Ok(()));
@@ -110,13 +129,16 @@ impl Sends {
         let ended = kept[index].poll(seat);
         if ended.is_ready() {
             kept.swap_remove(index);
+            self.has_kept.set(!kept.is_empty());
         }
         ended
     }
 
     /// Forgets what was meant for connections that nobody holds any more, and so closes them.
     pub(super) fn sweep(&self) {
-        self.kept.borrow_mut().retain(|kept| Rc::strong_count(&kept.stream) > 1);
+        let kept = &mut *self.kept.borrow_mut();
+        kept.retain(|kept| Rc::strong_count(&kept.stream) > 1);
+        self.has_kept.set(!kept.is_empty());
     }
 }
 

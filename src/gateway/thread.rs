@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::berth::Berths;
 use super::facts::Scratch;
@@ -115,6 +116,11 @@ impl Thread {
     pub(super) fn client_terms(&self) -> (HeadLimits, ClientTimeouts) {
         let local = self.local.borrow();
         (local.rules.wire.head, local.rules.wire.timeouts)
+    }
+
+    /// How long a client's connection may be idle.
+    pub(super) fn client_idle_timeout(&self) -> Duration {
+        self.local.borrow().rules.wire.timeouts.idle
     }
 
     /// A random number, good enough to spread load and to make request ids (xorshift64*).

@@ -21,12 +21,13 @@ use crate::time::Instant;
 pub struct Pool {
     upstream: Arc<Upstream>,
     endpoints: RefCell<Endpoints>,
+    /// Of the upstream's addresses, when they were last taken over.
+    seen_changes: Cell<Option<u64>>,
     metrics: Arc<ThreadMetrics>,
 }
 
 #[derive(Debug)]
 struct Endpoints {
-    addresses: Arc<Vec<Arc<Address>>>,
     of_address: Vec<Rc<Endpoint>>,
 }
 
@@ -83,8 +84,8 @@ pub enum Checkout {
 impl Pool {
     /// A pool without connections.
     pub fn new(upstream: Arc<Upstream>, metrics: Arc<ThreadMetrics>) -> Self {
-        let endpoints = RefCell::new(Endpoints { addresses: Arc::default(), of_address: Vec::new() });
-        Self { upstream, endpoints, metrics }
+        let endpoints = RefCell::new(Endpoints { of_address: Vec::new() });
+        Self { upstream, endpoints, seen_changes: Cell::new(None), metrics }
     }
 
     /// The upstream that it connects to.
@@ -146,17 +147,19 @@ impl Pool {
 
     /// Takes over a new list of addresses; connections to addresses that stay are kept.
     fn follow_addresses(&self) {
-        let addresses = self.upstream.addresses();
-        if Arc::ptr_eq(&addresses, &self.endpoints.borrow().addresses) {
+        let changes = self.upstream.changes();
+        if self.seen_changes.get() == Some(changes) {
             return;
         }
+        // Read after their number: what changes meanwhile is looked at once more.
+        self.seen_changes.set(Some(changes));
+        let addresses = self.upstream.addresses();
         let mut endpoints = self.endpoints.borrow_mut();
         let of_address = addresses.iter().take(MAX_ENDPOINTS).map(|address| {
             let known = endpoints.of_address.iter().find(|endpoint| Arc::ptr_eq(&endpoint.address, address));
             known.cloned().unwrap_or_else(|| Rc::new(self.new_endpoint(address)))
         });
         endpoints.of_address = of_address.collect();
-        endpoints.addresses = Arc::clone(&addresses);
     }
 
     fn new_endpoint(&self, address: &Arc<Address>) -> Endpoint {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -15,6 +16,8 @@ use super::options::Options;
 pub struct Upstream {
     options: Options,
     addresses: ArcSwap<Vec<Arc<Address>>>,
+    /// Moves after each change of the addresses.
+    changes: AtomicU64,
 }
 
 /// One address of one target.
@@ -39,7 +42,7 @@ impl Upstream {
             }))
         });
         let addresses = ArcSwap::from_pointee(literal.collect());
-        Arc::new(Self { options, addresses })
+        Arc::new(Self { options, addresses, changes: AtomicU64::new(0) })
     }
 
     /// What the configuration says of it.
@@ -50,6 +53,11 @@ impl Upstream {
     /// The addresses at present; a new list is a new pointer.
     pub fn addresses(&self) -> Guard<Arc<Vec<Arc<Address>>>> {
         self.addresses.load()
+    }
+
+    /// How often the addresses have changed: cheaper to ask for than they are.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Whether any target is a host name.
@@ -78,6 +86,7 @@ impl Upstream {
         next.dedup_by(|a, b| a.socket == b.socket && a.target == b.target);
         if !same(&current, &next) {
             self.addresses.store(Arc::new(next));
+            self.changes.fetch_add(1, Ordering::Release);
         }
         errors
     }
