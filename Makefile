@@ -42,11 +42,12 @@ bench-smoke: deps
 	$(CARGO) build --release --locked
 	benches/peers/run --quick
 
-# keygate beside nginx, HAProxy, Envoy and pingora; installs them, and takes some 23 minutes once they are built.
+# keygate, plain and built by a profile, beside nginx, HAProxy, Envoy and pingora; installs and builds them, and takes some 27
+# minutes once they are built.
 bench-peers:
 	benches/peers/run
 
-# A release build laid out by a profile of the load of bench-peers: target/pgo/keygate, in a quarter of an hour.
+# A release build laid out by a profile of the load of bench-peers: target/pgo/keygate, in a quarter of an hour. What to deploy.
 release-guided:
 	benches/profile_guided.sh
 

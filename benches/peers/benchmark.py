@@ -45,6 +45,7 @@ class Options:
     keys: int
     out: Path
     keygate: Path | None
+    guided: Path | None
 
 
 class Benchmark:
@@ -61,7 +62,7 @@ class Benchmark:
         needed = {"nginx", "wrk", *self.options.contestants}
         if "open" in self.options.scenarios:
             needed.add("openload")
-        self.programs = provide(needed, self.options.keygate)
+        self.programs = provide(needed, self.options.keygate, self.options.guided)
         os.sched_setaffinity(0, {self.other_core})
         allow_open_files()
         try:

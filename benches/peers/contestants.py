@@ -81,13 +81,21 @@ def envoy(place: Place) -> list[str]:
 
 
 def keygate(place: Place) -> list[str]:
+    return keygate_built_as("keygate", place)
+
+
+def keygate_guided(place: Place) -> list[str]:
+    return keygate_built_as("keygate-guided", place)
+
+
+def keygate_built_as(program: str, place: Place) -> list[str]:
     # A file may have 64 MiB.
     for first in range(0, len(place.keys), 500_000):
         some = place.keys[first : first + 500_000]
         lines = (f"  {key.id}: {{digest: sha256:{key.digest}}}\n" for key in some)
         place.write(f"keys-{first}.yaml", chain(["keys:\n"], lines))
     config = place.fill("keygate.yaml")
-    return [place.programs["keygate"], "serve", "--config", str(config)]
+    return [place.programs[program], "serve", "--config", str(config)]
 
 
 def fill(template: str, directory: Path, **values: object) -> Path:
@@ -109,6 +117,7 @@ def user() -> str:
 CONTESTANTS = [
     Contestant("floor", floor, has_policy=False),
     Contestant("keygate", keygate),
+    Contestant("keygate-guided", keygate_guided),
     Contestant("nginx", nginx),
     Contestant("haproxy", haproxy),
     Contestant("envoy", envoy),

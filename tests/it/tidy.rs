@@ -40,7 +40,9 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
 const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
 
 /// Packages that come in through certain modules only.
-const DOORS: [(&str, &[&str]); 11] = [
+const DOORS: [(&str, &[&str]); 12] = [
+    // Data threads have an event loop of their own, and their tasks wait for nothing else.
+    ("tokio", &["admin", "app", "config", "console", "meter", "operations", "store", "upstream"]),
     ("axum", &["admin", "console", "operations"]),
     ("chacha20poly1305", &["admin"]),
     ("utoipa", &["admin"]),
