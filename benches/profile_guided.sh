@@ -11,7 +11,8 @@ dir=$PWD/target/pgo
 # With a target of its own, so that build scripts and macros are built as ever.
 build() { RUSTFLAGS="$1" cargo build --release --locked --target "$host" --target-dir "$dir/$2"; }
 
-rm -rf "$dir/seen"
+# Cargo does not see that a profile has changed.
+rm -rf "$dir/seen" "$dir/guided"
 build "-Cprofile-generate=$dir/seen" seeing
 benches/peers/run --keygate "$dir/seeing/$host/release/keygate" --contestants floor,keygate --out "$dir/out" \
     --scenarios small,keys,denied,connect,download,upload --keys 100000 --rounds 1 --duration 3
