@@ -309,15 +309,16 @@ mod tests {
 
         /// Takes turns until something is ready; a task is woken before it is.
         fn wait_until<T>(&self, ready: impl Fn() -> Poll<T>) -> T {
-            loop {
+            for _ in 0..TURNS_MOST {
                 if let Poll::Ready(ready) = ready() {
                     return ready;
                 }
-                while !self.tasks.has_woken() {
+                if !self.tasks.has_woken() {
                     self.reactor.wait(Duration::from_secs(1)).unwrap();
                 }
                 self.tasks.run_woken();
             }
+            panic!("nothing that is waited for has happened");
         }
 
         fn receive(&self) -> io::Result<Vec<u8>> {
@@ -327,6 +328,9 @@ mod tests {
             })
         }
     }
+
+    /// Turns after which a test gives up: as many seconds, if nothing happens in them.
+    const TURNS_MOST: usize = 30;
 
     #[test]
     fn what_comes_is_received_and_then_waited_for_again() {
@@ -413,12 +417,12 @@ mod tests {
         });
         let seat = seat.unwrap();
         let refused = Source::connect(nobody, &reactor).and_then(|source| {
-            loop {
-                if let Poll::Ready(ended) = source.poll_connected(&seat) {
-                    return ended;
-                }
-                reactor.wait(Duration::from_secs(1)).unwrap();
-            }
+            let ended = (0..TURNS_MOST).find_map(|_| {
+                let ended = source.poll_connected(&seat);
+                reactor.wait(Duration::from_secs(u64::from(ended.is_pending()))).unwrap();
+                if let Poll::Ready(ended) = ended { Some(ended) } else { None }
+            });
+            ended.unwrap()
         });
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
