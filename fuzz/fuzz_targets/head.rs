@@ -23,7 +23,7 @@ fuzz_target!(|input: (u16, Vec<u8>)| {
         assert!(!field.name.is_empty() && !field.value.iter().any(|b| matches!(b, b'\r' | b'\n' | 0)));
         let _ = valid_host(field.value);
     }
-    if let Ok(target) = parse_target(head.method.as_bytes(), head.target) {
+    if let Ok(target) = parse_target(head.method, head.target) {
         assert!(target.path == b"*" || target.path.starts_with(b"/"));
     }
 });

@@ -116,7 +116,7 @@ pub(super) fn decide(
     };
     let mut out = Buffer::take();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let text = (method.as_bytes(), path, reading.request_id);
+    let text = (method, path, reading.request_id);
     let trail = Trail::new(now, reading.facts.client, text, thread, &mut out);
     let decision = admit::admit(&local, &thread.shared, &reading, now).and_then(|admitted| {
         let written = forward::write_head(&admitted, &reading, &local, &trail, &mut out);
@@ -191,16 +191,16 @@ fn refuse_head(peer: IpAddr, denial: Denial, thread: &Thread, now: Instant) -> (
 /// A head that could be parsed but says what is not served. If its body's end is known the connection can be kept.
 fn refuse_reading(
     peer: IpAddr,
-    (method, target): (&str, &[u8]),
+    (method, target): (&[u8], &[u8]),
     unfit: Unfit<'_>,
     thread: &Thread,
     now: Instant,
 ) -> (Request, Result<Admitted, Refusal>) {
     let mut out = Buffer::take();
     let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let trail = Trail::new(now, peer, (method.as_bytes(), path, unfit.request_id), thread, &mut out);
+    let trail = Trail::new(now, peer, (method, path, unfit.request_id), thread, &mut out);
     let request = Request {
-        is_head: method == "HEAD",
+        is_head: method == b"HEAD",
         body: Body::new(unfit.length.unwrap_or(Length::Known(0))),
         keep_alive: unfit.keep_alive,
         expects_continue: unfit.expects_continue,

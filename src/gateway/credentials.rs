@@ -172,7 +172,7 @@ mod tests {
     /// `fields` as `role value`.
     fn check(fields: &[(RequestRole, &str)], query: Option<&str>, expected: &str) {
         let (roles, fields): (Vec<_>, Vec<_>) =
-            fields.iter().map(|(role, value)| (*role, Field { name: "x", value: value.as_bytes() })).unzip();
+            fields.iter().map(|(role, value)| (*role, Field { name: b"x", value: value.as_bytes() })).unzip();
         let mut scratch = Vec::new();
         let found = find(&fields, &roles, query.map(str::as_bytes), &places(), &mut scratch);
         let got = match found.presented {

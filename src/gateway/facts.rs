@@ -132,7 +132,7 @@ pub(super) fn read<'b, 's>(
     let trusted = &local.rules.wire.trusted_proxies;
     let forwarded_for = values_of(head.fields, roles, RequestRole::ForwardedFor);
     let facts = Facts {
-        method: Method::from_bytes(head.method.as_bytes()),
+        method: Method::from_bytes(head.method),
         host: host_name.unwrap_or_default(),
         path,
         client: policy::client_address(peer, forwarded_for, trusted),
@@ -167,11 +167,11 @@ pub(super) fn values_of<'a, 'b>(
     fields.iter().zip(roles).filter(move |(_, role)| **role == wanted).map(|(field, _)| field.value)
 }
 
-fn served_target<'b>(method: &str, target: &'b [u8]) -> Result<Target<'b>, Denial> {
-    if matches!(method, "CONNECT" | "TRACE") {
+fn served_target<'b>(method: &[u8], target: &'b [u8]) -> Result<Target<'b>, Denial> {
+    if matches!(method, b"CONNECT" | b"TRACE") {
         return Err(Denial::MethodUnsupported);
     }
-    http1::parse_target(method.as_bytes(), target).map_err(|error| match error {
+    http1::parse_target(method, target).map_err(|error| match error {
         TargetError::Form | TargetError::Byte => Denial::BadTarget,
         TargetError::Authority => Denial::BadHost,
     })
@@ -182,7 +182,7 @@ fn served_target<'b>(method: &str, target: &'b [u8]) -> Result<Target<'b>, Denia
 fn assign_roles(head: &RequestHead<'_, '_>, local: &Local, roles: &mut [RequestRole]) -> Result<bool, TooManyNamed> {
     let mut connection = Connection::default();
     for (field, role) in head.fields.iter().zip(&mut *roles) {
-        *role = local.request_roles.of(field.name.as_bytes());
+        *role = local.request_roles.of(field.name);
         if *role == RequestRole::Connection {
             connection.take_in(field.value)?;
         }

@@ -119,7 +119,7 @@ fn write_cookies(head: &mut Head<'_>, field: &Field<'_>, local: &Local) {
     let is_ours = |cookie: &&[u8]| credentials::is_credential_cookie(cookie, places);
     let mut others = credentials::cookies(field.value).filter(|cookie| !is_ours(cookie));
     let Some(first) = others.next() else { return };
-    head.put(&[field.name.as_bytes(), b": ", first]);
+    head.put(&[field.name, b": ", first]);
     others.for_each(|cookie| head.put(&[b"; ", cookie]));
     head.put(&[b"\r\n"]);
 }

@@ -115,7 +115,7 @@ pub(super) fn take_over(bytes: &[u8], asked: &Asked<'_>, now: Instant, out: &mut
 struct Survey<'b> {
     framing: Framing,
     connection: Connection<'b>,
-    cache_control: Option<&'b str>,
+    cache_control: Option<&'b [u8]>,
     has_date: bool,
     units: Option<u64>,
 }
@@ -190,7 +190,7 @@ fn write_start<'b>(
     let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None
         && asked.admitted.holder.as_ref().is_some_and(Holder::is_limited);
     for field in head.fields {
-        let role = asked.local.response_roles.of(field.name.as_bytes());
+        let role = asked.local.response_roles.of(field.name);
         let is_for_client = match role {
             ResponseRole::Plain | ResponseRole::CacheControl | ResponseRole::Date => true,
             ResponseRole::Limits => !tells_limits,
@@ -213,12 +213,12 @@ fn start_line<'b>(head: &ResponseHead<'b, '_>, out: &mut Buffer) -> Result<Lines
     let line = head.bytes.get(..length).unwrap_or_default();
     let is_plain = line.starts_with(b"HTTP/1.1 ")
         && line[BEFORE_REASON - 1..].strip_prefix(b" ").and_then(|rest| rest.strip_suffix(b"\r\n"))
-            == Some(head.reason.as_bytes());
+            == Some(head.reason);
     if is_plain {
         return Ok(Lines::from_start(head.bytes, length));
     }
     let mut status = [0; 20];
-    put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason.as_bytes(), b"\r\n"])?;
+    put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason, b"\r\n"])?;
     Ok(Lines::of(head.bytes))
 }
 

@@ -3,7 +3,7 @@
 //! A field that frames, routes, authenticates or identifies has no effect in a trailer, and is not passed on in one.
 
 use super::roles::{RequestRole, ResponseRole, Roles};
-use crate::http1::{Buffer, Field, LAST_CHUNK, MAX_FIELDS, parse_trailers};
+use crate::http1::{Buffer, FieldSlots, LAST_CHUNK, parse_trailers};
 
 /// Which way a trailer section goes, and what each field would be there.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +25,11 @@ impl Filter<'_> {
             into.append(LAST_CHUNK);
             return Ok(());
         }
-        let mut slots = [Field { name: "", value: b"" }; MAX_FIELDS];
+        let mut slots = FieldSlots::new();
         let fields = parse_trailers(section, &mut slots).ok_or(Malformed)?;
         into.append(b"0\r\n");
-        for field in fields.iter().filter(|field| self.passes(field.name.as_bytes())) {
-            let parts: [&[u8]; 4] = [field.name.as_bytes(), b": ", field.value, b"\r\n"];
+        for field in fields.iter().filter(|field| self.passes(field.name)) {
+            let parts: [&[u8]; 4] = [field.name, b": ", field.value, b"\r\n"];
             parts.iter().for_each(|part| _ = into.append(part));
         }
         into.append(b"\r\n");

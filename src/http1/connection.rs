@@ -47,8 +47,8 @@ impl<'b> Connection<'b> {
     }
 
     /// Whether a field belongs to this connection alone and goes no further.
-    pub fn names(&self, field: &str) -> bool {
-        self.named[..self.count].iter().any(|named| eq_folded(named, field.as_bytes()))
+    pub fn names(&self, field: &[u8]) -> bool {
+        self.named[..self.count].iter().any(|named| eq_folded(named, field))
     }
 
     /// Whether the sender closes the connection after this message.
@@ -93,8 +93,8 @@ mod tests {
     #[test]
     fn fields_are_named_in_every_spelling() {
         let connection = read(&["close, X-One", "x_two"]).unwrap();
-        assert!(connection.names("x_ONE") && connection.names("X-Two") && !connection.names("X-Three"));
-        assert!(!connection.names("close"));
+        assert!(connection.names(b"x_ONE") && connection.names(b"X-Two") && !connection.names(b"X-Three"));
+        assert!(!connection.names(b"close"));
     }
 
     #[test]

@@ -1,32 +1,77 @@
 //! Fields: name and value as they stand in the buffer, lists of tokens in them, and trailer sections.
 
-use std::mem::MaybeUninit;
+use arrayvec::ArrayVec;
 
-/// One field line: its name as written, its value without the white space around it.
-pub type Field<'b> = httparse::Header<'b>;
+use super::grammar::{text_length, token_length};
+
+/// One field line (RFC 9112 section 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'b> {
+    /// The name as written, a token.
+    pub name: &'b [u8],
+    /// The value without the white space around it; no control character but tabs.
+    pub value: &'b [u8],
+}
 
 /// The most fields a head can have, whatever the configuration says.
 pub const MAX_FIELDS: usize = 128;
 
 /// Room for the fields of one head, on the stack and not initialised.
-#[derive(Debug)]
-pub struct FieldSlots<'b>(pub(super) [MaybeUninit<Field<'b>>; MAX_FIELDS]);
+#[derive(Debug, Default)]
+pub struct FieldSlots<'b>(ArrayVec<Field<'b>, MAX_FIELDS>);
 
 impl FieldSlots<'_> {
     /// Empty slots.
     pub const fn new() -> Self {
-        Self([const { MaybeUninit::uninit() }; MAX_FIELDS])
+        Self(ArrayVec::new_const())
     }
 }
 
-impl Default for FieldSlots<'_> {
-    fn default() -> Self {
-        Self::new()
+/// The fields of one section, in order, and what stands behind its empty line.
+pub(super) type Section<'b, 's> = (&'s [Field<'b>], &'b [u8]);
+
+/// Why field lines are refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SectionError {
+    /// A line is no field line, or does not end with CR LF.
+    Malformed,
+    /// There are more than allowed.
+    TooMany,
+}
+
+/// Parses field lines up to the empty line behind them: at most `most`, and [`MAX_FIELDS`].
+///
+/// # Errors
+/// If there are more, any is malformed, or the section does not end.
+pub(super) fn parse_section<'b, 's>(
+    bytes: &'b [u8],
+    slots: &'s mut FieldSlots<'b>,
+    most: usize,
+) -> Result<Section<'b, 's>, SectionError> {
+    let fields = &mut slots.0;
+    fields.clear();
+    let mut rest = bytes;
+    loop {
+        if let Some(behind) = rest.strip_prefix(b"\r\n") {
+            return Ok((fields, behind));
+        }
+        let (name, value) = rest.split_at(token_length(rest));
+        let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or(SectionError::Malformed)?;
+        let (value, behind) = value.split_at(text_length(value));
+        rest = behind.strip_prefix(b"\r\n").ok_or(SectionError::Malformed)?;
+        if fields.len() == most || fields.try_push(Field { name, value: without_white_space(value) }).is_err() {
+            return Err(SectionError::TooMany);
+        }
     }
 }
 
-/// The fields of one section, in order.
-pub type ParsedFields<'b, 's> = &'s [Field<'b>];
+/// Without the spaces and tabs at both ends.
+fn without_white_space(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
 
 /// Whether two field names are the same, without case and with `_` the same as `-`.
 ///
@@ -58,9 +103,9 @@ impl<'b> Iterator for Tokens<'b> {
 /// Parses a trailer section that ends with its empty line; `None` if any line of it is not a field.
 ///
 /// Bare line feeds and carriage returns have been refused by the chunked decoder before.
-pub fn parse_trailers<'b, 's>(section: &'b [u8], slots: &'s mut [Field<'b>]) -> Option<ParsedFields<'b, 's>> {
-    match httparse::parse_headers(section, slots) {
-        Ok(httparse::Status::Complete((used, fields))) if used == section.len() => Some(fields),
+pub fn parse_trailers<'b, 's>(section: &'b [u8], slots: &'s mut FieldSlots<'b>) -> Option<&'s [Field<'b>]> {
+    match parse_section(section, slots, MAX_FIELDS) {
+        Ok((fields, b"")) => Some(fields),
         _ => None,
     }
 }
@@ -83,10 +128,11 @@ mod tests {
 
     #[test]
     fn trailers_are_fields_up_to_the_empty_line() {
-        let mut slots = [httparse::EMPTY_HEADER; 4];
+        let mut slots = FieldSlots::new();
         let fields = parse_trailers(b"A: 1\r\nB:2\r\n\r\n", &mut slots).unwrap();
-        assert_eq!(fields.len(), 2);
-        let mut slots = [httparse::EMPTY_HEADER; 4];
-        assert!(parse_trailers(b"no colon\r\n\r\n", &mut slots).is_none());
+        assert_eq!(fields, [Field { name: b"A", value: b"1" }, Field { name: b"B", value: b"2" }]);
+        for bad in [&b"no colon\r\n\r\n"[..], b"A: 1\r\n", b"A: 1\r\n\r\nB: 2", b"A: 1\n\n", b""] {
+            assert!(parse_trailers(bad, &mut FieldSlots::new()).is_none(), "{bad:?}");
+        }
     }
 }

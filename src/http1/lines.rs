@@ -39,7 +39,7 @@ impl<'b> Lines<'b> {
                 self.run = line;
                 fits
             }
-            None => self.finish(out) && out.push_all(&[field.name.as_bytes(), b": ", field.value, b"\r\n"]),
+            None => self.finish(out) && out.push_all(&[field.name, b": ", field.value, b"\r\n"]),
         }
     }
 
@@ -53,7 +53,7 @@ impl<'b> Lines<'b> {
     /// Where the whole line of a field stands, if it is written as it would be here: `name: value` and nothing else.
     fn line(&self, field: &Field<'b>) -> Option<Range<usize>> {
         let place = |part: &[u8]| (part.as_ptr() as usize).wrapping_sub(self.head.as_ptr() as usize);
-        let (name, value) = (field.name.as_bytes(), field.value);
+        let (name, value) = (field.name, field.value);
         let start = place(name);
         let value_start = start.wrapping_add(name.len() + 2);
         let run = start..value_start.wrapping_add(value.len() + 2);
@@ -79,7 +79,8 @@ mod tests {
         let (mut lines, mut out, mut expected) = (Lines::of(parsed.bytes), Buffer::take(), String::new());
         for (field, _) in parsed.fields.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
             assert!(lines.copy(field, &mut out));
-            expected += &format!("{}: {}\r\n", field.name, String::from_utf8_lossy(field.value));
+            let [name, value] = [field.name, field.value].map(String::from_utf8_lossy);
+            expected += &format!("{name}: {value}\r\n");
         }
         assert!(lines.finish(&mut out));
         (String::from_utf8(out.filled().to_vec()).unwrap(), expected)

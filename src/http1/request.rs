@@ -1,10 +1,11 @@
-//! Request heads: found in the buffer, parsed in place by `httparse`, and held to a stricter line.
+//! Request heads: found in the buffer, and parsed in place.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
-use super::fields::{Field, FieldSlots, MAX_FIELDS};
+use super::fields::{Field, FieldSlots, SectionError, parse_section};
+use super::grammar::{token_length, visible_length};
 
 /// Bounds on the head of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub enum Version {
 #[derive(Clone, Copy, Debug)]
 pub struct RequestHead<'b, 's> {
     /// The method, a token.
-    pub method: &'b str,
+    pub method: &'b [u8],
     /// The target, not yet looked into.
     pub target: &'b [u8],
     /// The version.
@@ -93,25 +94,46 @@ impl<'b, 's> RequestHead<'b, 's> {
     /// If it is malformed, of another version, or beyond the limits.
     pub fn parse(head: &'b [u8], slots: &'s mut FieldSlots<'b>, limits: &HeadLimits) -> Result<Self, HeadError> {
         let head = &head[leading_empty_line(head)?..];
-        let max_fields = limits.max_fields.min(MAX_FIELDS);
-        let mut request = httparse::Request::new(&mut []);
-        match request.parse_with_uninit_headers(head, &mut slots.0[..max_fields]) {
-            Ok(httparse::Status::Complete(used)) if used == head.len() => {}
-            Ok(_) => return Err(HeadError::Malformed),
-            Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooLarge),
-            Err(httparse::Error::Version) => return Err(classify_version(head)),
-            Err(_) => return Err(HeadError::Malformed),
-        }
-        let (Some(method), Some(target), Some(minor)) = (request.method, request.path, request.version) else {
+        let (method, rest) = word(head, token_length)?;
+        let (target, rest) = word(rest, visible_length)?;
+        if !target.is_ascii() && str::from_utf8(target).is_err() {
             return Err(HeadError::Malformed);
-        };
+        }
+        let (version, rest) = split_version(rest).ok_or_else(|| classify_version(head))?;
+        let rest = rest.strip_prefix(b"\r\n").ok_or(HeadError::Malformed)?;
+        let (fields, rest) = parse_section(rest, slots, limits.max_fields)?;
+        if !rest.is_empty() {
+            return Err(HeadError::Malformed);
+        }
         if target.len() > limits.max_target_bytes {
             return Err(HeadError::TargetTooLong);
         }
-        let fields: &'s [Field<'b>] = request.headers;
-        refuse_bare_line_feeds(head, fields)?;
-        let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-        Ok(Self { method, target: target.as_bytes(), version, fields, bytes: head })
+        Ok(Self { method, target, version, fields, bytes: head })
+    }
+}
+
+impl From<SectionError> for HeadError {
+    fn from(error: SectionError) -> Self {
+        match error {
+            SectionError::Malformed => Self::Malformed,
+            SectionError::TooMany => Self::TooLarge,
+        }
+    }
+}
+
+/// A word of the request line as long as `length` says, and what stands behind the one space after it.
+fn word(bytes: &[u8], length: impl Fn(&[u8]) -> usize) -> Result<(&[u8], &[u8]), HeadError> {
+    let (word, rest) = bytes.split_at(length(bytes));
+    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty()).ok_or(HeadError::Malformed)?;
+    Ok((word, rest))
+}
+
+/// The version at the beginning, if it is served, and the rest.
+pub(super) fn split_version(bytes: &[u8]) -> Option<(Version, &[u8])> {
+    match bytes.split_first_chunk()? {
+        (b"HTTP/1.1", rest) => Some((Version::Http11, rest)),
+        (b"HTTP/1.0", rest) => Some((Version::Http10, rest)),
+        _ => None,
     }
 }
 
@@ -122,16 +144,6 @@ fn leading_empty_line(bytes: &[u8]) -> Result<usize, HeadError> {
         [b'\r', b'\n', ..] => Ok(2),
         _ => Ok(0),
     }
-}
-
-/// `httparse` takes a bare LF as the end of a line; here the byte before each line's first byte but one must be CR.
-pub(super) fn refuse_bare_line_feeds(head: &[u8], fields: &[Field<'_>]) -> Result<(), HeadError> {
-    let base = head.as_ptr() as usize;
-    let strict = fields.iter().all(|field| {
-        let line_start = field.name.as_ptr() as usize - base;
-        head.get(line_start.wrapping_sub(2)) == Some(&b'\r')
-    });
-    if strict { Ok(()) } else { Err(HeadError::Malformed) }
 }
 
 /// In what has not been looked at yet of an incomplete head: a LF without its CR, a CR with something else behind it.
@@ -192,11 +204,15 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { max_head_bytes: 200, max_fields: 3, max_target_bytes: 20 };
 
-    fn parse(text: &[u8]) -> Result<Option<(String, usize)>, HeadError> {
-        let Some(end) = HeadScan::default().advance(text, &LIMITS)? else { return Ok(None) };
+    fn text(bytes: &[u8]) -> &str {
+        str::from_utf8(bytes).unwrap()
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Option<(String, usize)>, HeadError> {
+        let Some(end) = HeadScan::default().advance(bytes, &LIMITS)? else { return Ok(None) };
         let mut slots = FieldSlots::new();
-        let head = RequestHead::parse(&text[..end], &mut slots, &LIMITS)?;
-        let described = format!("{} {} {:?}", head.method, String::from_utf8_lossy(head.target), head.version);
+        let head = RequestHead::parse(&bytes[..end], &mut slots, &LIMITS)?;
+        let described = format!("{} {} {:?}", text(head.method), text(head.target), head.version);
         Ok(Some((described, head.fields.len())))
     }
 

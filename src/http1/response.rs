@@ -1,15 +1,16 @@
 //! Response heads: parsed as strictly as request heads; the body's length follows from status and method too.
 
-use super::fields::{Field, FieldSlots};
-use super::request::{Version, find_end, refuse_bare_line_feeds};
+use super::fields::{Field, FieldSlots, MAX_FIELDS, parse_section};
+use super::grammar::text_length;
+use super::request::{Version, find_end, split_version};
 
 /// A response head, as it stands in the buffer.
 #[derive(Debug)]
 pub struct ResponseHead<'b, 's> {
     /// 100 to 999.
     pub status: u16,
-    /// The reason phrase, possibly empty; visible ASCII, spaces and tabs.
-    pub reason: &'b str,
+    /// The reason phrase, possibly empty; visible ASCII, spaces and tabs. One with other bytes counts as empty.
+    pub reason: &'b [u8],
     /// The version.
     pub version: Version,
     /// The fields, in order.
@@ -36,20 +37,24 @@ pub fn parse_response<'b, 's>(
     head: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
 ) -> Result<ResponseHead<'b, 's>, ResponseError> {
-    let mut response = httparse::Response::new(&mut []);
-    let config = httparse::ParserConfig::default();
-    let parsed = config.parse_response_with_uninit_headers(&mut response, head, &mut slots.0);
-    if parsed != Ok(httparse::Status::Complete(head.len())) {
+    let (version, rest) = split_version(head).ok_or(ResponseError)?;
+    let (status, rest) = match rest {
+        [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => ([a, b, c], rest),
+        _ => return Err(ResponseError),
+    };
+    let status = status.into_iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
+    // Many servers leave out the space before a reason that is not there.
+    let (reason, rest) = match rest {
+        [b' ', rest @ ..] => rest.split_at(text_length(rest)),
+        _ => rest.split_at(0),
+    };
+    let rest = rest.strip_prefix(b"\r\n").ok_or(ResponseError)?;
+    let (fields, rest) = parse_section(rest, slots, MAX_FIELDS).map_err(|_| ResponseError)?;
+    if !rest.is_empty() {
         return Err(ResponseError);
     }
-    let (Some(status), Some(minor)) = (response.code, response.version) else { return Err(ResponseError) };
-    if !(100..=999).contains(&status) {
-        return Err(ResponseError);
-    }
-    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
-    let fields: &'s [Field<'b>] = response.headers;
-    refuse_bare_line_feeds(head, fields).map_err(|_| ResponseError)?;
-    Ok(ResponseHead { status, reason: response.reason.unwrap_or_default(), version, fields, bytes: head })
+    let reason = if reason.is_ascii() { reason } else { b"" };
+    Ok(ResponseHead { status, reason, version, fields, bytes: head })
 }
 
 impl ResponseHead<'_, '_> {
@@ -92,7 +97,8 @@ mod tests {
         let mut slots = FieldSlots::new();
         let end = find_response_end(text.as_bytes(), 0).unwrap_or(text.len());
         let got = parse_response(&text.as_bytes()[..end], &mut slots).ok();
-        assert_eq!(got.map(|head| (head.status, head.reason, head.fields.len())), expected, "{text:?}");
+        let got = got.map(|head| (head.status, str::from_utf8(head.reason).unwrap(), head.fields.len()));
+        assert_eq!(got, expected, "{text:?}");
     }
 
     #[test]
@@ -100,10 +106,16 @@ mod tests {
         check("HTTP/1.1 200 OK\r\nA: b\r\n\r\nbody", Some((200, "OK", 1)));
         check("HTTP/1.0 204\r\n\r\n", Some((204, "", 0)));
         check("HTTP/1.1 200 \r\n\r\n", Some((200, "", 0)));
+        check("HTTP/1.1 999 \tso so\r\n\r\n", Some((999, "\tso so", 0)));
+        check("HTTP/1.1 200 sch\u{f6}n\r\n\r\n", Some((200, "", 0)));
         for bad in [
             "HTTP/2.0 200 OK\r\n\r\n",
             "HTTP/1.1 20 OK\r\n\r\n",
             "HTTP/1.1 099 OK\r\n\r\n",
+            "HTTP/1.1 2000 OK\r\n\r\n",
+            "HTTP/1.1  200 OK\r\n\r\n",
+            "HTTP/1.1 200 O\u{1}K\r\n\r\n",
+            "\r\nHTTP/1.1 200 OK\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA : b\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\r\n c\r\n\r\n",
             "HTTP/1.1 200 OK\r\nA: b\0\r\n\r\n",

@@ -1,4 +1,5 @@
-//! Our head parser against hyper's: whatever we accept, hyper accepts with the same meaning.
+//! Our head parsers against those of others: whatever we accept, hyper accepts with the same meaning, and apart from bare line feeds
+//! we accept what httparse does.
 //!
 //! hyper stands for the servers behind the gateway. Only heads that we accept are shown to it: refusing more is our part.
 
@@ -10,7 +11,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use keygate::http1::{
-    FieldSlots, Framing, HeadLimits, HeadScan, Length, RequestHead, Version, parse_target, valid_host,
+    Field, FieldSlots, Framing, HeadLimits, HeadScan, Length, RequestHead, Version, find_response_end, parse_response,
+    parse_target, valid_host,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
@@ -26,8 +28,9 @@ fn ours(bytes: &[u8]) -> Option<(Meaning, usize)> {
     let end = HeadScan::default().advance(bytes, &LIMITS).ok()??;
     let mut slots = FieldSlots::new();
     let head = RequestHead::parse(&bytes[..end], &mut slots, &LIMITS).ok()?;
-    let target = parse_target(head.method.as_bytes(), head.target).ok()?;
-    let named = |name: &'static str| head.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+    let target = parse_target(head.method, head.target).ok()?;
+    let named =
+        |name: &'static str| head.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()));
     let mut framing = Framing::default();
     named("content-length").try_for_each(|field| framing.content_length(field.value)).ok()?;
     named("transfer-encoding").try_for_each(|field| framing.transfer_encoding(field.value)).ok()?;
@@ -39,17 +42,17 @@ fn ours(bytes: &[u8]) -> Option<(Meaning, usize)> {
     let host_fits = hosts.len() == 1 || (hosts.is_empty() && head.version == Version::Http10);
     if !host_fits
         || hosts.iter().any(|host| valid_host(host.value).is_err())
-        || matches!(head.method, "CONNECT" | "TRACE")
+        || matches!(head.method, b"CONNECT" | b"TRACE")
     {
         return None;
     }
     // An empty path of an absolute-form target is the root (RFC 9110 section 4.2.3).
     let query = target.query.map_or(String::new(), |query| format!("?{}", text(query)));
     let meaning = (
-        head.method.to_owned(),
+        text(head.method),
         format!("{}|{}{query}", target.authority.map_or(String::new(), text), text(target.path)),
         format!("{:?}", head.version),
-        head.fields.iter().map(|field| (field.name.to_ascii_lowercase(), field.value.to_vec())).collect(),
+        head.fields.iter().map(|field| (text(field.name).to_ascii_lowercase(), field.value.to_vec())).collect(),
         length,
     );
     Some((meaning, end))
@@ -146,6 +149,75 @@ fn heads() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
+/// Response heads that are mostly right.
+fn response_heads() -> impl Strategy<Value = Vec<u8>> {
+    let mostly = |right: &'static [&'static str], wrong: &'static [&'static str]| prop_oneof![15 => prop::sample::select(right), 1 => prop::sample::select(wrong)];
+    (
+        mostly(&["HTTP/1.1", "HTTP/1.0"], &["HTTP/2.0", "HTTP/1.", "http/1.1", ""]),
+        mostly(&[" "], &["  ", "\t", ""]),
+        mostly(&["200", "404", "100", "999"], &["20", "2000", "099", "2x0", ""]),
+        mostly(&["", " ", " OK", " Not Found", " \tso", " \u{e9}"], &["OK", " \u{1}", " \u{7f}"]),
+        field_lines(),
+    )
+        .prop_map(|(version, space, status, reason, fields)| {
+            format!("{version}{space}{status}{reason}\r\n{fields}").into_bytes()
+        })
+}
+
+/// Fields and the end of a head.
+fn field_lines() -> impl Strategy<Value = String> {
+    let byte = prop_oneof![20 => "[ -~]", 1 => "[\t\u{0}-\u{1f}\u{7f}\u{e9}]"];
+    let name = prop_oneof![20 => "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}", 1 => "[ -~]{0,9}"];
+    let line =
+        (name, prop::collection::vec(byte, 0..40)).prop_map(|(name, value)| format!("{name}:{}\r\n", value.concat()));
+    prop::collection::vec(line, 0..6).prop_map(|lines| format!("{}\r\n", lines.concat()))
+}
+
+type Parsed<'b> = (Vec<&'b [u8]>, u16, Vec<(&'b [u8], &'b [u8])>);
+
+fn our_fields<'b>(fields: &[Field<'b>]) -> Vec<(&'b [u8], &'b [u8])> {
+    fields.iter().map(|field| (field.name, field.value)).collect()
+}
+
+fn their_fields<'b>(fields: &[httparse::Header<'b>]) -> Vec<(&'b [u8], &'b [u8])> {
+    fields.iter().map(|field| (field.name.as_bytes(), field.value)).collect()
+}
+
+/// Whether httparse takes more for a line end than we do in these bytes.
+fn has_other_line_ends(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\r\n")
+        || bytes.iter().enumerate().any(|(at, byte)| *byte == b'\n' && !bytes[..at].ends_with(b"\r"))
+}
+
+fn our_request(head: &[u8]) -> Option<Parsed<'_>> {
+    let mut slots = FieldSlots::new();
+    let head = RequestHead::parse(head, &mut slots, &LIMITS).ok()?;
+    Some((vec![head.method, head.target], u16::from(head.version == Version::Http11), our_fields(head.fields)))
+}
+
+fn their_request(head: &[u8]) -> Option<Parsed<'_>> {
+    let mut slots = [httparse::EMPTY_HEADER; 128];
+    let mut request = httparse::Request::new(&mut slots);
+    let whole = request.parse(head).ok()? == httparse::Status::Complete(head.len());
+    let words = vec![request.method?.as_bytes(), request.path?.as_bytes()];
+    whole.then(|| Some((words, request.version?.into(), their_fields(request.headers))))?
+}
+
+fn our_response(head: &[u8]) -> Option<Parsed<'_>> {
+    let mut slots = FieldSlots::new();
+    let head = parse_response(head, &mut slots).ok()?;
+    Some((vec![head.reason], head.status * 2 + u16::from(head.version == Version::Http11), our_fields(head.fields)))
+}
+
+fn their_response(head: &[u8]) -> Option<Parsed<'_>> {
+    let mut slots = [httparse::EMPTY_HEADER; 128];
+    let mut response = httparse::Response::new(&mut slots);
+    let whole = response.parse(head).ok()? == httparse::Status::Complete(head.len());
+    let status = response.code.filter(|code| *code >= 100)?;
+    let number = status * 2 + u16::from(response.version?);
+    whole.then(|| Some((vec![response.reason?.as_bytes()], number, their_fields(response.headers))))?
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4000, ..ProptestConfig::default() })]
 
@@ -155,14 +227,31 @@ proptest! {
             prop_assert_eq!(hypers(&bytes[..end]).map(sorted), Some(sorted(meaning)));
         }
     }
+
+    #[test]
+    fn requests_are_read_as_by_httparse_but_for_their_line_ends(head in heads(), line in "[ -~]{0,20}", fields in field_lines()) {
+        let with_fields = format!("{line} HTTP/1.1\r\n{fields}").into_bytes();
+        for bytes in [head, with_fields, format!("GET / HTTP/1.1\r\n{fields}").into_bytes()] {
+            if let Ok(Some(end)) = HeadScan::default().advance(&bytes, &LIMITS) && !has_other_line_ends(&bytes[..end]) {
+                prop_assert_eq!(our_request(&bytes[..end]), their_request(&bytes[..end]));
+            }
+        }
+    }
+
+    #[test]
+    fn responses_are_read_as_by_httparse_but_for_their_line_ends(bytes in response_heads()) {
+        if let Some(end) = find_response_end(&bytes, 0) && !has_other_line_ends(&bytes[..end]) {
+            prop_assert_eq!(our_response(&bytes[..end]), their_response(&bytes[..end]));
+        }
+    }
 }
 
 #[test]
 fn many_of_the_generated_heads_are_accepted() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let accepted = (0..2000).filter(|_| {
-        let head = heads().new_tree(&mut runner).unwrap().current();
-        ours(&head).is_some()
-    });
-    assert!(accepted.count() > 200);
+    let requests = (0..2000).filter(|_| ours(&heads().new_tree(&mut runner).unwrap().current()).is_some());
+    assert!(requests.count() > 200);
+    let responses =
+        (0..2000).filter(|_| our_response(&response_heads().new_tree(&mut runner).unwrap().current()).is_some());
+    assert!(responses.count() > 200);
 }

@@ -40,7 +40,7 @@ const FORBIDDEN: [(&str, &[&str]); 5] = [
 const KNOW_CONFIG: [&str; 2] = ["app", "cli"];
 
 /// Packages that come in through certain modules only.
-const DOORS: [(&str, &[&str]); 12] = [
+const DOORS: [(&str, &[&str]); 11] = [
     // Data threads have an event loop of their own, and their tasks wait for nothing else.
     ("tokio", &["admin", "app", "config", "console", "meter", "operations", "store", "upstream"]),
     ("axum", &["admin", "console", "operations"]),
@@ -50,7 +50,6 @@ const DOORS: [(&str, &[&str]); 12] = [
     ("rusqlite", &["store"]),
     ("serde_saphyr", &["config", "cli"]),
     ("hyper", &["gateway", "upstream"]),
-    ("httparse", &["http1"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
     ("ureq", &["cli", "sink"]),
