@@ -23,7 +23,7 @@ impl Buffer {
     pub fn take() -> Self {
         let pooled = POOL.with_borrow_mut(Vec::pop);
         let bytes = pooled.unwrap_or_else(|| vec![0; BUFFER_BYTES + STAGGER_MOST].into());
-        let start = stagger(&bytes);
+        let start = stagger(bytes.as_ptr() as usize);
         Self { bytes, start, filled: start..start, torn: false }
     }
 
@@ -158,12 +158,13 @@ impl Drop for Buffer {
 
 /// Where a buffer begins in its memory. Large pieces of memory lie at multiples of large powers of two: without this the first bytes of
 /// all buffers, which are all that most requests use, would compete for the same few places in the processor's caches.
-fn stagger(bytes: &[u8]) -> usize {
-    (bytes.as_ptr() as usize >> 15) * STAGGER % STAGGER_MOST
+const fn stagger(address: usize) -> usize {
+    (address >> 15) * STAGGER % STAGGER_MOST
 }
 
+/// About as much as a small request has of its buffer.
 const STAGGER: usize = 512;
-/// Covers 32 buffers of an eighth of a cache with 64 KiB per way, as second levels have.
+/// Within this the places begin again: as many as requests have buffers that are in flight at once.
 const STAGGER_MOST: usize = 32 * STAGGER;
 
 /// Free buffers kept per thread; more than that are given back to the allocator.
@@ -209,6 +210,16 @@ mod tests {
         assert!(!buffer.push_again(0..3));
         assert!(buffer.push_again(0..2));
         assert_eq!(buffer.room(), 0);
+    }
+
+    #[test]
+    fn neighbours_in_memory_begin_at_different_places() {
+        // Such pieces come in sizes of 32 KiB.
+        for pieces in [5, 7] {
+            let starts = (0..32).map(|neighbour| stagger((1 << 40) + neighbour * pieces * 32 * 1024));
+            let starts = starts.collect::<std::collections::BTreeSet<_>>();
+            assert_eq!((starts.len(), starts.last()), (32, Some(&(STAGGER_MOST - STAGGER))));
+        }
     }
 
     #[test]
