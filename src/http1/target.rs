@@ -1,5 +1,7 @@
 //! Request targets (RFC 9112 section 3.2) and the Host field (RFC 9110 section 7.2).
 
+use super::grammar::host_length;
+
 /// A request target, taken apart but not decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target<'b> {
@@ -65,10 +67,9 @@ pub fn valid_host(value: &[u8]) -> Result<(), HostError> {
 /// # Errors
 /// As of [`valid_host`].
 pub fn host_name(value: &[u8]) -> Result<&[u8], HostError> {
-    let end = value.iter().position(|byte| !HOST_BYTES[usize::from(*byte)]).unwrap_or(value.len());
     let (host, rest) = match value.first() {
         Some(b'[') => bracketed(value).ok_or(HostError)?,
-        _ => value.split_at(end),
+        _ => value.split_at(host_length(value)),
     };
     let rest_fits = match rest.split_first() {
         None => true,
@@ -154,16 +155,6 @@ const PATH_BYTES: [bool; 256] = {
     let mut byte = 0_u8;
     while byte < 128 {
         bytes[byte as usize] = is_path_byte(byte) && byte != b'?';
-        byte += 1;
-    }
-    bytes
-};
-/// What a host is made of that is not an address in brackets.
-const HOST_BYTES: [bool; 256] = {
-    let mut bytes = [false; 256];
-    let mut byte = 0_u8;
-    while byte < 128 {
-        bytes[byte as usize] = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
         byte += 1;
     }
     bytes

@@ -116,9 +116,15 @@ pub(super) fn prefix_bytes(text: &[u8]) -> Option<usize> {
 fn has_env_and_body(rest: &[u8]) -> bool {
     let Some((env, body)) = rest.split_last_chunk::<{ BODY_BYTES + CHECKSUM_BYTES }>() else { return false };
     let Some((b'_', env)) = env.split_last() else { return false };
-    // Two parts that overlap, because 32 bytes are looked at without a remainder.
-    let (first, last) = (&body[..BODY_BYTES], &body[CHECKSUM_BYTES..]);
-    is_word(env, ENV_BYTES_MAX) && all(first, u8::is_ascii_alphanumeric) && all(last, u8::is_ascii_alphanumeric)
+    // Two parts that overlap, because 32 and 16 bytes are looked at without a remainder.
+    let (first, last) = (&body[..BODY_BYTES], &body[BODY_BYTES + CHECKSUM_BYTES - 16..]);
+    is_word(env, ENV_BYTES_MAX) && all(first, is_alphanumeric) && all(last, is_alphanumeric)
+}
+
+/// Two comparisons instead of three.
+const fn is_alphanumeric(byte: &u8) -> bool {
+    let (letter, digit) = ((*byte | 0x20).wrapping_sub(b'a'), byte.wrapping_sub(b'0'));
+    (letter < 26) | (digit < 10)
 }
 
 /// Without a way out early, so that many bytes are looked at in one instruction.
