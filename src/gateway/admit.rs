@@ -13,6 +13,7 @@ use crate::meter::QuotaStanding;
 use crate::policy::{self, Denial, Permit, Plan, Presented};
 use crate::route::{Access, Route};
 use crate::time::{Instant, wall};
+use std::hint::cold_path;
 
 /// Proof that a request may pass, and what it passed with. Dropped, it gives back its place among the key's concurrent requests.
 #[derive(Debug)]
@@ -130,8 +131,11 @@ pub(super) fn examine<'l>(
     find: impl FnOnce(&[u8]) -> Option<Found>,
 ) -> Result<Examined<'l>, Refusal> {
     let facts = &reading.facts;
-    let index =
-        local.rules.router.find(facts.host, facts.path, facts.method).ok_or(Refusal::of(Denial::RouteUnknown))?;
+    let index = local
+        .rules
+        .router
+        .find(facts.host, facts.path, facts.method)
+        .ok_or_else(|| Refusal::of(Denial::RouteUnknown))?;
     let route = &local.rules.routes[index];
     let on_route = |denial| Refusal { route: Some(index), ..Refusal::of(denial) };
 
@@ -185,6 +189,7 @@ impl Holder {
 impl Refusal {
     /// A refusal of which nothing more is known.
     pub(super) const fn of(denial: Denial) -> Self {
+        cold_path();
         Self { denial, route: None, record: None, account: 0, reached: None }
     }
 

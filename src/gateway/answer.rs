@@ -64,7 +64,8 @@ pub(super) fn write(
         head.line(format_args!("Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
     if let Some(standing) = &circumstances.standing {
-        standing.write(local, now, head.0);
+        // An answer always fits.
+        let _ = head.0.write_with(|out| standing.write(local, now, out));
     }
     head.request_id(trail);
     if circumstances.closes {

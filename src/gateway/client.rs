@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
+use super::aside::aside;
 use super::io::{Socket, Stopped};
 use super::sends::Sends;
 use super::thread::Thread;
@@ -31,7 +32,7 @@ pub(super) struct Client {
 /// What came of waiting for a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// A head of so many bytes is at the beginning of the input.
+    /// A head is at the beginning of the input, and no longer than this.
     Head(usize),
     /// What came cannot become a head.
     Refused(HeadError),
@@ -76,12 +77,12 @@ impl Client {
         loop {
             let input = self.input.get_or_insert_with(Buffer::take);
             match scan.advance(input.filled(), limits) {
-                Ok(Some(length)) => return Arrival::Head(length),
+                Ok(Some(most)) => return Arrival::Head(most),
                 Ok(None) => {}
                 Err(error) => return Arrival::Refused(error),
             }
             let socket = Socket { stream: &self.stream, seat: &self.seat, sends };
-            match socket.read(input, deadline).await {
+            match aside(socket.read(input, deadline)).await {
                 Ok(0) | Err(Stopped::Broken) => return Arrival::Gone,
                 Ok(_) => {}
                 Err(Stopped::Elapsed) => return Arrival::TooSlow,
@@ -91,6 +92,10 @@ impl Client {
 
     /// Reads the rest of a body away, if it is small and prompt; whether the connection stands at the next request then.
     pub(super) async fn skip_body(&mut self, body: &mut Body, sends: &Sends) -> bool {
+        body.is_done() || aside(self.skip_rest(body, sends)).await
+    }
+
+    async fn skip_rest(&mut self, body: &mut Body, sends: &Sends) -> bool {
         let deadline = self.seat.deadline(SKIP_TIMEOUT);
         let mut left = MAX_SKIPPED;
         loop {

@@ -4,6 +4,7 @@
 //! head has to be kept.
 
 use std::future::poll_fn;
+use std::hint::cold_path;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -72,22 +73,29 @@ async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     let arrival = client.next_head(&limits, timeouts, &thread.sends).await;
     let _active = finish::Active::new(thread);
     let now = thread.tasks.coarse_now();
-    let (mut request, decision) = match arrival {
-        Arrival::Gone => return After::Drop,
-        Arrival::Head(length) => {
-            let bytes = client.input.as_ref().map_or(&b""[..], |input| &input.filled()[..length]);
-            let decided = decide(client.peer, bytes, thread, now);
-            client.consume(length);
-            decided
+    let mut decided = match arrival {
+        Arrival::Gone => {
+            cold_path();
+            return After::Drop;
+        }
+        Arrival::Head(most) => {
+            let bytes = client.input.as_ref().map_or(&b""[..], |input| &input.filled()[..most]);
+            decide(client.peer, bytes, thread, now)
         }
         Arrival::TooSlow => refuse_head(client.peer, Denial::HeadTimeout, thread, now),
         Arrival::Refused(error) => refuse_head(client.peer, head_denial(error), thread, now),
     };
+    // They stay where they are: to move them would be to copy them.
+    let (request, decision) = &mut decided;
+    client.consume(request.head_length);
     match decision {
-        Err(refusal) => deny(client, &mut request, &refusal, None, thread).await,
+        Err(refusal) => {
+            cold_path();
+            deny(client, request, refusal, None, thread).await
+        }
         Ok(admitted) => {
-            Subject { thread, local: &request.local, trail: &request.trail }.charge(&admitted, now);
-            forward(client, &mut request, &admitted, thread).await
+            Subject { thread, local: &request.local, trail: &request.trail }.charge(admitted, now);
+            forward(client, request, admitted, thread).await
         }
     }
 }
@@ -108,26 +116,27 @@ pub(super) fn decide(
         Ok(head) => head,
         Err(error) => return refuse_head(peer, head_denial(error), thread, now),
     };
-    let (method, target) = (head.method, head.target);
     let mut scratch = thread.scratch.borrow_mut();
-    let reading = match facts::read(head, &local, peer, &mut scratch) {
+    let read = facts::read(&head, &local, peer, &mut scratch);
+    let reading = match &read {
         Ok(reading) => reading,
-        Err(unfit) => return refuse_reading(peer, (method, target), unfit, thread, now),
+        Err(unfit) => return refuse_reading(peer, &head, unfit, thread, now),
     };
     let mut out = Buffer::take();
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let text = (method, path, reading.request_id);
+    let path = head.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let text = (head.method, path, reading.request_id);
     let trail = Trail::new(now, reading.facts.client, text, thread, &mut out);
-    let decision = admit::admit(&local, &thread.shared, &reading, now).and_then(|admitted| {
-        let written = forward::write_head(&admitted, &reading, &local, &trail, &mut out);
+    let decision = admit::admit(&local, &thread.shared, reading, now).and_then(|admitted| {
+        let written = forward::write_head(&admitted, reading, &local, &trail, &mut out);
         written.map(|()| admitted).map_err(|forward::NoRoom| Refusal::of(Denial::HeadTooLarge))
     });
-    (Request::new(&reading, trail, out, local, &decision), decision)
+    (Request::new(reading, head.length, trail, out, local, &decision), decision)
 }
 
 impl Request {
     fn new(
         reading: &Reading<'_, '_>,
+        head_length: usize,
         mut trail: Trail,
         out: Buffer,
         local: Rc<Local>,
@@ -152,6 +161,7 @@ impl Request {
             local,
             trail,
             out,
+            head_length,
             body: Body::new(reading.length),
             has_host: reading.host.is_some(),
             version: reading.version,
@@ -169,6 +179,7 @@ impl Request {
             local,
             trail,
             out,
+            head_length: 0,
             body: Body::new(Length::Known(0)),
             has_host: false,
             version: Version::Http11,
@@ -182,6 +193,7 @@ impl Request {
     }
 }
 
+#[cold]
 fn refuse_head(peer: IpAddr, denial: Denial, thread: &Thread, now: Instant) -> (Request, Result<Admitted, Refusal>) {
     let mut out = Buffer::take();
     let trail = Trail::blank(now, peer, thread, &mut out);
@@ -189,18 +201,20 @@ fn refuse_head(peer: IpAddr, denial: Denial, thread: &Thread, now: Instant) -> (
 }
 
 /// A head that could be parsed but says what is not served. If its body's end is known the connection can be kept.
+#[cold]
 fn refuse_reading(
     peer: IpAddr,
-    (method, target): (&[u8], &[u8]),
-    unfit: Unfit<'_>,
+    head: &RequestHead<'_, '_>,
+    unfit: &Unfit<'_>,
     thread: &Thread,
     now: Instant,
 ) -> (Request, Result<Admitted, Refusal>) {
     let mut out = Buffer::take();
-    let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
-    let trail = Trail::new(now, peer, (method, path, unfit.request_id), thread, &mut out);
+    let path = head.target.split(|byte| *byte == b'?').next().unwrap_or_default();
+    let trail = Trail::new(now, peer, (head.method, path, unfit.request_id), thread, &mut out);
     let request = Request {
-        is_head: method == b"HEAD",
+        head_length: head.length,
+        is_head: head.method == b"HEAD",
         body: Body::new(unfit.length.unwrap_or(Length::Known(0))),
         keep_alive: unfit.keep_alive,
         expects_continue: unfit.expects_continue,
@@ -223,6 +237,7 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
     let outcome = exchange::run(client, request, admitted, thread).await;
     match outcome {
         Outcome::Denied(denial, retry_after) => {
+            cold_path();
             let refusal = Refusal { route: Some(admitted.route), ..Refusal::of(denial) };
             deny(client, request, &refusal, retry_after, thread).await
         }
@@ -232,6 +247,7 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
             if keep { After::Keep } else { After::Close }
         }
         Outcome::Cut { status, denial } => {
+            cold_path();
             finish::record(thread, request, status, finish::End::Cut(denial));
             if request.version == Version::Http10 {
                 client.reset();
@@ -239,6 +255,7 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
             After::Drop
         }
         Outcome::ClientGone { status } => {
+            cold_path();
             finish::record(thread, request, status, finish::End::ClientGone);
             After::Drop
         }

@@ -73,7 +73,7 @@ impl Desk {
         let local = self.thread.local();
         let (mut slots, mut scratch) = (FieldSlots::new(), Scratch::default());
         let head = RequestHead::parse(head, &mut slots, &local.rules.wire.head).expect("a head in order");
-        let mut reading = facts::read(head, &local, self.peer, &mut scratch).expect("a head in order");
+        let mut reading = facts::read(&head, &local, self.peer, &mut scratch).expect("a head in order");
         work(&mut |secret| {
             reading.facts.credential = Presented::One(secret);
             admit::admit(&local, &self.thread.shared, &reading, now).is_ok()

@@ -3,9 +3,11 @@
 //! Runs beside `uplink` in the same task. The head and what has come of the body along with it leave in one call.
 
 use std::future::poll_fn;
+use std::hint::cold_path;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::aside::aside;
 use super::io::{Socket, Stopped};
 use super::metering::{Subject, Tally};
 use super::pipe::Pipe;
@@ -93,58 +95,69 @@ impl Downlink<'_> {
     }
 
     async fn relay(&mut self) -> Result<Landed, Landed> {
-        let (mut input, mut out, last) = self.final_head().await?;
+        let mut input = None;
+        self.head_begins(&mut input).await?;
+        let input = input.get_or_insert_with(Buffer::take);
+        let mut out = Buffer::take();
+        let last = self.final_head(input, &mut out).await?;
         let mut body = last.body;
-        if !self.first_flight(&last, &mut body, &mut input, &mut out).await? {
-            self.rest_of_body(&last, &mut body, &mut input, &mut out).await?;
+        if !self.first_flight(&last, &mut body, input, &mut out).await? {
+            aside(self.rest_of_body(&last, &mut body, input, &mut out)).await?;
         }
         // More than was announced: the answer is whole, but nothing else on this connection can be trusted.
         let keep_upstream = last.keep_upstream && input.is_empty();
         Ok(Landed::Whole { keep_client: last.keep_client, keep_upstream })
     }
 
-    /// Waits for the final head; interim ones are passed on as they come. Gives the bytes behind it, and it rewritten.
-    async fn final_head(&mut self) -> Result<(Buffer, Buffer, Final), Landed> {
-        let mut input = self.head_begins().await?;
-        let (mut scanned, mut interims) = (0, 0);
+    /// Waits for the final head; interim ones are passed on as they come. Leaves the bytes behind it in `input`, and it rewritten
+    /// in `out`.
+    async fn final_head(&mut self, input: &mut Buffer, out: &mut Buffer) -> Result<Final, Landed> {
+        let mut interims = 0;
         loop {
-            let end = find_response_end(input.filled(), scanned);
-            scanned = input.len();
-            let Some(end) = end.filter(|end| *end <= MAX_RESPONSE_HEAD) else {
-                self.read_head_bytes(&mut input).await?;
+            let now = self.client.seat.coarse_now();
+            out.clear();
+            let reply = reply::take_over(input.filled(), &self.asked, now, out);
+            let Some(Reply { length, last }) = reply.ok().filter(|reply| reply.length <= MAX_RESPONSE_HEAD) else {
+                aside(self.rest_of_head(input)).await?;
                 continue;
             };
-            let now = self.client.seat.coarse_now();
-            let mut out = Buffer::take();
-            let reply = reply::take_over(&input.filled()[..end], &self.asked, now, &mut out);
-            input.consume(end);
-            scanned = 0;
-            match reply.map_err(|_| Landed::Failed(Failure::Malformed))? {
-                Reply::Final(last) => {
-                    self.account.head_at = Some(now);
-                    self.account.status = last.status;
-                    self.account.tally.units = last.units;
-                    return Ok((input, out, last));
-                }
-                Reply::Interim if interims < MAX_INTERIMS => {
-                    interims += 1;
-                    self.send(out.filled()).await?;
-                }
-                Reply::Interim => return Err(Landed::Failed(Failure::Malformed)),
+            input.consume(length);
+            if let Some(last) = last {
+                self.account.head_at = Some(now);
+                self.account.status = last.status;
+                self.account.tally.units = last.units;
+                return Ok(last);
+            }
+            interims += 1;
+            if interims > MAX_INTERIMS {
+                return Err(Landed::Failed(Failure::Malformed));
+            }
+            aside(self.send(out.filled())).await?;
+        }
+    }
+
+    /// Waits for the end of a head that could not be taken over. If that is there already, nothing will make it one.
+    async fn rest_of_head(&mut self, input: &mut Buffer) -> Result<(), Landed> {
+        if find_response_end(input.filled(), 0).is_some() {
+            return Err(Landed::Failed(Failure::Malformed));
+        }
+        loop {
+            let scanned = input.len();
+            self.read_head_bytes(input).await?;
+            if find_response_end(input.filled(), scanned).is_some() {
+                return Ok(());
             }
         }
     }
 
-    /// Waits until the upstream has something to say, without holding a buffer for it: its first bytes.
-    async fn head_begins(&mut self) -> Result<Buffer, Landed> {
-        let mut input = None;
-        let read = poll_fn(|_| match self.upstream.poll_head(&mut input) {
+    /// Waits until the upstream has something to say, without holding a buffer for it, and then holds its first bytes.
+    async fn head_begins(&mut self, input: &mut Option<Buffer>) -> Result<(), Landed> {
+        let read = poll_fn(|_| match self.upstream.poll_head(input) {
             Poll::Ready(read) => Poll::Ready(Ok(read)),
             Poll::Pending => self.poll_head_deadline(),
         });
         let read = read.await?;
-        self.hear(read)?;
-        Ok(input.unwrap_or_else(Buffer::take))
+        self.hear(read)
     }
 
     async fn read_head_bytes(&mut self, input: &mut Buffer) -> Result<(), Landed> {
@@ -162,8 +175,10 @@ impl Downlink<'_> {
     /// Takes note of what has come, or not, of a head.
     fn hear(&mut self, read: Result<usize, Stopped>) -> Result<(), Landed> {
         match read {
-            Ok(0) | Err(_) if !self.account.heard => Err(Landed::Silent),
-            Ok(0) | Err(_) => Err(Landed::Failed(Failure::Reset)),
+            Ok(0) | Err(_) => {
+                cold_path();
+                Err(if self.account.heard { Landed::Failed(Failure::Reset) } else { Landed::Silent })
+            }
             Ok(_) => {
                 self.account.heard = true;
                 Ok(())
@@ -200,7 +215,7 @@ impl Downlink<'_> {
             let sent = self.client.write_last(out.filled(), self.client_timeout).await;
             sent.map_err(|_| Landed::ClientGone)?;
         } else {
-            self.send(out.filled()).await?;
+            aside(self.send(out.filled())).await?;
         }
         let now = Some(self.client.seat.now());
         self.account.head_sent_at = now;
@@ -317,6 +332,9 @@ impl Downlink<'_> {
                         Outgoing::Plain => _ = out.append(&input.filled()[..count]),
                     }
                     input.consume(count);
+                    if framing == Outgoing::Plain && body.is_done() {
+                        return Ok(true);
+                    }
                 }
                 Piece::End(trailer) => {
                     self.frame_end(framing, body, &input.filled()[..trailer], out)?;

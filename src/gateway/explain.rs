@@ -130,7 +130,7 @@ fn decide(
     let head = head(question)?;
     let (mut slots, mut scratch) = (FieldSlots::new(), Scratch::default());
     let head = RequestHead::parse(&head, &mut slots, &local.rules.wire.head).map_err(head_denial)?;
-    let mut reading = facts::read(head, local, question.peer, &mut scratch).map_err(|unfit| unfit.denial)?;
+    let mut reading = facts::read(&head, local, question.peer, &mut scratch).map_err(|unfit| unfit.denial)?;
     explanation.path = Some(String::from_utf8_lossy(reading.facts.path).into_owned());
     reading.facts.credential = match question.credential {
         Credential::None => Presented::None,

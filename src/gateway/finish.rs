@@ -39,6 +39,9 @@ const CLIENT_GONE: usize = 1;
 
 /// Counts a request in the ledger, once: to be called before an answer of the gateway's own leaves.
 pub(super) fn meter(thread: &Thread, request: &mut Request, status: u16, end: End, now: Instant) {
+    if request.trail.tally.is_counted() {
+        return;
+    }
     let mut tally = request.trail.tally;
     tally.ended(Subject { thread, local: &request.local, trail: &request.trail }, status, end, now);
     request.trail.tally = tally;

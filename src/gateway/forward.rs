@@ -12,7 +12,7 @@ use super::local::Local;
 use super::roles::RequestRole;
 use super::trail::Trail;
 use crate::catalog::Credentials;
-use crate::http1::{Buffer, Field, Length, Lines};
+use crate::http1::{Buffer, Field, Length, Lines, Writer};
 
 /// The outgoing buffer has no room for the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,11 +29,14 @@ pub(super) fn write_head(
     trail: &Trail,
     out: &mut Buffer,
 ) -> Result<(), NoRoom> {
-    let mut head = Head { out, fits: true };
+    out.write_with(|head| write(admitted, reading, local, trail, head)).ok_or(NoRoom)
+}
+
+fn write(admitted: &Admitted, reading: &Reading<'_, '_>, local: &Local, trail: &Trail, head: &mut Writer<'_>) {
     let route = &local.rules.routes[admitted.route];
     let path = if route.strip_prefix { route.path.strip(reading.facts.path) } else { reading.facts.path };
     head.put(&[reading.facts.method.as_bytes(), b" ", path]);
-    write_query(&mut head, reading, local);
+    write_query(head, reading, local);
     head.put(&[b" HTTP/1.1\r\n"]);
     if let (Some(host), true) = (reading.host, local.pools[route.upstream].options().preserve_host) {
         head.put(&[b"Host: ", host, b"\r\n"]);
@@ -41,43 +44,33 @@ pub(super) fn write_head(
     let mut lines = Lines::of(reading.bytes);
     for (field, role) in reading.fields.iter().zip(reading.roles) {
         if passes(field, *role, reading, local) {
-            head.fits &= lines.copy(field, head.out);
+            lines.copy(field, head);
         } else if *role == RequestRole::Cookie {
-            head.fits &= lines.finish(head.out);
-            write_cookies(&mut head, field, local);
+            lines.finish(head);
+            write_cookies(head, field, local);
         }
     }
-    head.fits &= lines.finish(head.out);
-    write_identity(&mut head, admitted, local);
-    write_forwarding(&mut head, reading, local);
-    write_request_id(&mut head, trail);
-    write_framing(&mut head, reading);
-    if head.fits { Ok(()) } else { Err(NoRoom) }
+    lines.finish(head);
+    write_identity(head, admitted, local);
+    write_forwarding(head, reading, local);
+    head.put(&[b"X-Request-Id: "]);
+    head.put_held(trail.id_place());
+    head.put(&[b"\r\n"]);
+    write_framing(head, reading);
 }
 
 /// Ends the head; `host` is the target's authority, for a head that has no Host yet.
 pub(super) fn end_head(out: &mut Buffer, host: Option<&str>) -> Result<(), NoRoom> {
-    let mut head = Head { out, fits: true };
-    if let Some(host) = host {
-        head.put(&[b"Host: ", host.as_bytes(), b"\r\n"]);
-    }
-    head.put(&[b"\r\n"]);
-    if head.fits { Ok(()) } else { Err(NoRoom) }
+    let end = |head: &mut Writer<'_>| {
+        if let Some(host) = host {
+            head.put(&[b"Host: ", host.as_bytes(), b"\r\n"]);
+        }
+        head.put(&[b"\r\n"]);
+    };
+    out.write_with(end).ok_or(NoRoom)
 }
 
-/// The head being written; what does not fit is remembered.
-struct Head<'o> {
-    out: &'o mut Buffer,
-    fits: bool,
-}
-
-impl Head<'_> {
-    fn put(&mut self, parts: &[&[u8]]) {
-        self.fits &= self.out.push_all(parts);
-    }
-}
-
-fn write_query(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Local) {
+fn write_query(head: &mut Writer<'_>, reading: &Reading<'_, '_>, local: &Local) {
     let Some(query) = reading.query else { return };
     let places = &local.rules.wire.credentials;
     let is_ours = |pair: &&[u8]| credentials::is_credential_parameter(pair, places);
@@ -114,7 +107,7 @@ fn has_credential_cookie(field: &Field<'_>, places: &Credentials) -> bool {
 }
 
 /// A cookie field without the pairs that hold credentials.
-fn write_cookies(head: &mut Head<'_>, field: &Field<'_>, local: &Local) {
+fn write_cookies(head: &mut Writer<'_>, field: &Field<'_>, local: &Local) {
     let places = &local.rules.wire.credentials;
     let is_ours = |cookie: &&[u8]| credentials::is_credential_cookie(cookie, places);
     let mut others = credentials::cookies(field.value).filter(|cookie| !is_ours(cookie));
@@ -124,7 +117,7 @@ fn write_cookies(head: &mut Head<'_>, field: &Field<'_>, local: &Local) {
     head.put(&[b"\r\n"]);
 }
 
-fn write_identity(head: &mut Head<'_>, admitted: &Admitted, local: &Local) {
+fn write_identity(head: &mut Writer<'_>, admitted: &Admitted, local: &Local) {
     let Some(holder) = &admitted.holder else { return };
     let record = &holder.record;
     let names = &local.rules.wire.identity;
@@ -144,7 +137,7 @@ fn write_identity(head: &mut Head<'_>, admitted: &Admitted, local: &Local) {
 }
 
 /// `X-Forwarded-*` and `Via`. A list that came from somebody who is not trusted is not continued but begun.
-fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Local) {
+fn write_forwarding(head: &mut Writer<'_>, reading: &Reading<'_, '_>, local: &Local) {
     head.put(&[b"X-Forwarded-For: "]);
     if reading.peer_is_trusted {
         let list = facts::values_of(reading.fields, reading.roles, RequestRole::ForwardedFor);
@@ -163,14 +156,13 @@ fn write_forwarding(head: &mut Head<'_>, reading: &Reading<'_, '_>, local: &Loca
     }
 }
 
-fn write_address(head: &mut Head<'_>, address: IpAddr) {
+fn write_address(head: &mut Writer<'_>, address: IpAddr) {
     match address {
         IpAddr::V4(address) => {
             let (mut text, mut length) = ([0; 17], 0);
             for octet in address.octets() {
-                let (digits, count) = octet_text(octet);
-                text[length..][..4].copy_from_slice(&digits);
-                length += count;
+                text[length..][..4].copy_from_slice(&OCTETS[usize::from(octet)]);
+                length += 2 + usize::from(octet > 9) + usize::from(octet > 99);
             }
             text[length - 1..][..2].copy_from_slice(b"\r\n");
             head.put(&[&text[..=length]]);
@@ -186,21 +178,25 @@ fn write_address(head: &mut Head<'_>, address: IpAddr) {
     }
 }
 
-/// The decimal digits of an octet and a dot, and how many bytes that is.
-fn octet_text(octet: u8) -> ([u8; 4], usize) {
-    let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10, b'.'];
-    let zeros = usize::from(octet < 100) + usize::from(octet < 10);
-    ((u32::from_le_bytes(digits) >> (8 * zeros)).to_le_bytes(), digits.len() - zeros)
-}
-
-fn write_request_id(head: &mut Head<'_>, trail: &Trail) {
-    head.put(&[b"X-Request-Id: "]);
-    head.fits &= head.out.push_again(trail.id_place());
-    head.put(&[b"\r\n"]);
-}
+/// The decimal digits of each octet and a dot, from the first byte on.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut texts = [[b'.'; 4]; 256];
+    let mut octet = 0;
+    while octet < 256 {
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let zeros = (octet < 100) as usize + (octet < 10) as usize;
+        let mut at = zeros;
+        while at < 3 {
+            texts[octet][at - zeros] = b'0' + digits[at] as u8;
+            at += 1;
+        }
+        octet += 1;
+    }
+    texts
+};
 
 /// The body's framing, made anew. A method that usually has a body says so even if it is empty (RFC 9110 section 8.6).
-fn write_framing(head: &mut Head<'_>, reading: &Reading<'_, '_>) {
+fn write_framing(head: &mut Writer<'_>, reading: &Reading<'_, '_>) {
     match reading.length {
         Length::Chunked => head.put(&[b"Transfer-Encoding: chunked\r\n"]),
         Length::Known(0) if !reading.declares_length => {}
@@ -253,10 +249,13 @@ mod tests {
     }
 
     #[test]
-    fn octets_have_their_digits() {
-        for octet in 0..=u8::MAX {
-            let (text, length) = octet_text(octet);
-            assert_eq!(text[..length], *format!("{octet}.").as_bytes());
+    fn addresses_are_written_as_they_are_printed() {
+        let of_octet = |octet| [[octet, 0, 0, 0], [1, octet, 2, 3], [4, 5, 6, octet]].map(IpAddr::from);
+        let others = ["::", "2001:db8::7", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"].map(|text| text.parse().unwrap());
+        for address in (0..=u8::MAX).flat_map(of_octet).chain(others) {
+            let mut out = Buffer::take();
+            out.write_with(|head| write_address(head, address)).unwrap();
+            assert_eq!(str::from_utf8(out.filled()).unwrap(), format!("{address}\r\n"));
         }
     }
 }

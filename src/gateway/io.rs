@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::aside::aside;
 use super::sends::Sends;
 use crate::http1::Buffer;
 use crate::reactor::{Seat, Source};
@@ -96,7 +97,7 @@ impl Socket<'_> {
         if self.sends.leave(self.stream, bytes, self.seat, timeout) {
             return Ok(());
         }
-        self.write_all(bytes, timeout).await
+        aside(self.write_all(bytes, timeout)).await
     }
 
     /// Goes on with what [`Socket::write_last`] could not write at once; ready if there is nothing of it any more.

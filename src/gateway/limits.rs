@@ -8,7 +8,7 @@ use super::admit::{Holder, Reached, Refusal};
 use super::forward::decimal;
 use super::local::Local;
 use crate::catalog::{LimitHeaders, PlanId};
-use crate::http1::Buffer;
+use crate::http1::Writer;
 use crate::meter::QuotaStanding;
 use crate::time::{Instant, wall};
 
@@ -66,13 +66,14 @@ impl Standing {
         })
     }
 
-    /// Appends the fields that the rules ask for; false if there is no room.
-    pub(super) fn write(&self, local: &Local, now: Instant, out: &mut Buffer) -> bool {
-        match local.rules.wire.limit_headers {
-            LimitHeaders::None => true,
-            LimitHeaders::Standard => self.write_standard(local, out),
-            LimitHeaders::Legacy => self.write_legacy(now, out),
-            LimitHeaders::Both => self.write_standard(local, out) && self.write_legacy(now, out),
+    /// Appends the fields that the rules ask for.
+    pub(super) fn write(&self, local: &Local, now: Instant, out: &mut Writer<'_>) {
+        let asked = local.rules.wire.limit_headers;
+        if matches!(asked, LimitHeaders::Standard | LimitHeaders::Both) {
+            self.write_standard(local, out);
+        }
+        if matches!(asked, LimitHeaders::Legacy | LimitHeaders::Both) {
+            self.write_legacy(now, out);
         }
     }
 
@@ -80,39 +81,39 @@ impl Standing {
         self.limit.or(self.quota)
     }
 
-    fn write_standard(&self, local: &Local, out: &mut Buffer) -> bool {
-        let Some(fields) = local.limit_fields.get(self.plan.index()) else { return true };
+    fn write_standard(&self, local: &Local, out: &mut Writer<'_>) {
+        let Some(fields) = local.limit_fields.get(self.plan.index()) else { return };
         let limit = self.limit.map(|row| (fields.limit_name(row.index), row));
         let quota = self.quota.map(|row| (fields.quota_name(row.index), row));
         let mut before: &[u8] = b"RateLimit: ";
-        out.push(fields.policy.as_bytes())
-            && limit.into_iter().chain(quota).all(|(name, row)| {
-                let (mut remaining, mut reset) = ([0; 20], [0; 20]);
-                let parts = [
-                    std::mem::replace(&mut before, b", "),
-                    name.as_bytes(),
-                    b";r=",
-                    decimal(row.remaining, &mut remaining),
-                    b";t=",
-                    decimal(whole_seconds(row.reset), &mut reset),
-                ];
-                out.push_all(&parts)
-            })
-            && (self.row().is_none() || out.push(b"\r\n"))
+        out.put(&[fields.policy.as_bytes()]);
+        for (name, row) in limit.into_iter().chain(quota) {
+            let (mut remaining, mut reset) = ([0; 20], [0; 20]);
+            out.put(&[
+                std::mem::replace(&mut before, b", "),
+                name.as_bytes(),
+                b";r=",
+                decimal(row.remaining, &mut remaining),
+                b";t=",
+                decimal(whole_seconds(row.reset), &mut reset),
+            ]);
+        }
+        if self.row().is_some() {
+            out.put(&[b"\r\n"]);
+        }
     }
 
-    fn write_legacy(&self, now: Instant, out: &mut Buffer) -> bool {
-        let Some(row) = self.row() else { return true };
+    fn write_legacy(&self, now: Instant, out: &mut Writer<'_>) {
+        let Some(row) = self.row() else { return };
         let at = u64::try_from(wall(now).as_unix_s()).unwrap_or(0) + whole_seconds(row.reset);
         let lines: [(&[u8], u64); 3] = [
             (b"X-RateLimit-Limit: ", row.allowed),
             (b"X-RateLimit-Remaining: ", row.remaining),
             (b"X-RateLimit-Reset: ", at),
         ];
-        lines.iter().all(|(name, value)| {
-            let mut text = [0; 20];
-            out.push(name) && out.push(decimal(*value, &mut text)) && out.push(b"\r\n")
-        })
+        for (name, value) in lines {
+            out.put(&[name, decimal(value, &mut [0; 20]), b"\r\n"]);
+        }
     }
 }
 

@@ -39,6 +39,11 @@ pub(super) struct Subject<'a> {
 }
 
 impl Tally {
+    /// Whether the request has been counted.
+    pub(super) const fn is_counted(&self) -> bool {
+        self.is_counted
+    }
+
     /// Counts the request as answered with this status, once.
     pub(super) fn answered(&mut self, subject: Subject<'_>, status: u16, bytes: (u64, u64), now: Instant) {
         self.end(subject, Class::of_status(status), bytes, now);

@@ -4,6 +4,7 @@
 
 mod admit;
 mod answer;
+mod aside;
 mod berth;
 mod client;
 mod connection;

@@ -12,7 +12,7 @@ use super::trail::Trail;
 use super::uplink::Progress;
 use crate::catalog::LimitHeaders;
 use crate::http1::{
-    Body, Buffer, Connection, Field, FieldSlots, Framing, Length, Lines, ResponseHead, TooManyNamed, Version,
+    Body, Buffer, Connection, Field, FieldSlots, Framing, Length, Lines, ResponseHead, TooManyNamed, Version, Writer,
     parse_response,
 };
 use crate::time::Instant;
@@ -46,11 +46,11 @@ pub(super) struct Asked<'a> {
 
 /// A response head, taken over.
 #[derive(Debug)]
-pub(super) enum Reply {
-    /// An interim one, written out if the client can take it; another follows.
-    Interim,
-    /// The final one.
-    Final(Final),
+pub(super) struct Reply {
+    /// How many bytes of the upstream's it is.
+    pub(super) length: usize,
+    /// What follows it; none if it is an interim one, written out if the client can take it: another follows.
+    pub(super) last: Option<Final>,
 }
 
 /// What follows a final response head.
@@ -83,31 +83,42 @@ pub(super) enum Outgoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
 
-/// Takes over the response head in `bytes` and appends what the client gets of it to `out`.
+/// Takes over the response head at the beginning of `bytes` and appends what the client gets of it to `out`.
+///
+/// # Errors
+/// If it is no head in order, be it that its end has not come yet. What stands in `out` then is of no use.
 pub(super) fn take_over(bytes: &[u8], asked: &Asked<'_>, now: Instant, out: &mut Buffer) -> Result<Reply, Malformed> {
     let mut slots = FieldSlots::new();
     let head = parse_response(bytes, &mut slots).map_err(|_| Malformed)?;
-    let start = out.len();
+    out.write_with(|out| write(&head, asked, now, out)).ok_or(Malformed)?
+}
+
+fn write(
+    head: &ResponseHead<'_, '_>,
+    asked: &Asked<'_>,
+    now: Instant,
+    out: &mut Writer<'_>,
+) -> Result<Reply, Malformed> {
     let mut survey = Survey::default();
-    write_start(&head, asked, out, |field, role| survey.take_in(field, role).map(|()| true))?;
+    write_start(head, asked, out, |field, role| survey.take_in(field, role).map(|()| true))?;
     if survey.connection.names_any() {
-        out.truncate(start);
-        write_start(&head, asked, out, |field, _| Ok(!survey.connection.names(field.name)))?;
+        out.restart();
+        write_start(head, asked, out, |field, _| Ok(!survey.connection.names(field.name)))?;
     }
     if head.is_interim() {
         // Upgrades are never asked for, so a 101 answers nothing; an HTTP/1.0 client knows no interim answers.
         if head.status == 101 {
             return Err(Malformed);
         }
-        put(out, &[b"\r\n"])?;
+        out.put(&[b"\r\n"]);
         if asked.version == Version::Http10 {
-            out.truncate(start);
+            out.restart();
         }
-        return Ok(Reply::Interim);
+        return Ok(Reply { length: head.bytes.len(), last: None });
     }
-    let follow = survey.follow(&head, asked)?;
-    write_rest(&head, &survey, asked, &follow, now, out)?;
-    Ok(Reply::Final(follow))
+    let follow = survey.follow(head, asked)?;
+    write_rest(head, &survey, asked, &follow, now, out);
+    Ok(Reply { length: head.bytes.len(), last: Some(follow) })
 }
 
 /// What the fields of a response say about its connection and body.
@@ -183,10 +194,10 @@ impl Survey<'_> {
 fn write_start<'b>(
     head: &ResponseHead<'b, '_>,
     asked: &Asked<'_>,
-    out: &mut Buffer,
+    out: &mut Writer<'_>,
     mut passes: impl FnMut(&Field<'b>, ResponseRole) -> Result<bool, Malformed>,
 ) -> Result<(), Malformed> {
-    let mut lines = start_line(head, out)?;
+    let mut lines = start_line(head, out);
     let tells_limits = asked.local.rules.wire.limit_headers != LimitHeaders::None
         && asked.admitted.holder.as_ref().is_some_and(Holder::is_limited);
     for field in head.fields {
@@ -200,26 +211,27 @@ fn write_start<'b>(
             | ResponseRole::ContentLength
             | ResponseRole::TransferEncoding => false,
         };
-        if passes(field, role)? && is_for_client && !lines.copy(field, out) {
-            return Err(Malformed);
+        if passes(field, role)? && is_for_client {
+            lines.copy(field, out);
         }
     }
-    if lines.finish(out) { Ok(()) } else { Err(Malformed) }
+    lines.finish(out);
+    Ok(())
 }
 
 /// The status line, which is copied with the fields behind it if it is written as it would be here.
-fn start_line<'b>(head: &ResponseHead<'b, '_>, out: &mut Buffer) -> Result<Lines<'b>, Malformed> {
+fn start_line<'b>(head: &ResponseHead<'b, '_>, out: &mut Writer<'_>) -> Lines<'b> {
     let length = BEFORE_REASON + head.reason.len() + 2;
     let line = head.bytes.get(..length).unwrap_or_default();
     let is_plain = line.starts_with(b"HTTP/1.1 ")
         && line[BEFORE_REASON - 1..].strip_prefix(b" ").and_then(|rest| rest.strip_suffix(b"\r\n"))
             == Some(head.reason);
     if is_plain {
-        return Ok(Lines::from_start(head.bytes, length));
+        return Lines::from_start(head.bytes, length);
     }
     let mut status = [0; 20];
-    put(out, &[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason, b"\r\n"])?;
-    Ok(Lines::of(head.bytes))
+    out.put(&[b"HTTP/1.1 ", decimal(u64::from(head.status), &mut status), b" ", head.reason, b"\r\n"]);
+    Lines::of(head.bytes)
 }
 
 fn write_rest(
@@ -228,35 +240,32 @@ fn write_rest(
     asked: &Asked<'_>,
     follow: &Final,
     now: Instant,
-    out: &mut Buffer,
-) -> Result<(), Malformed> {
-    if let Some(standing) = standing(asked, now)
-        && !standing.write(asked.local, now, out)
-    {
-        return Err(Malformed);
+    out: &mut Writer<'_>,
+) {
+    if let Some(standing) = standing(asked, now) {
+        standing.write(asked.local, now, out);
     }
-    put(out, &[b"X-Request-Id: ", asked.id, b"\r\n"])?;
+    out.put(&[b"X-Request-Id: ", asked.id, b"\r\n"]);
     if !survey.has_date {
         // RFC 9110 section 6.6.1: who passes an answer on adds the date that it lacks.
-        asked.thread.with_date(now, |date| put(out, &[b"Date: ", date, b"\r\n"]))?;
+        asked.thread.with_date(now, |date| out.put(&[b"Date: ", date, b"\r\n"]));
     }
     if asked.admitted.holder.is_some() && !asked.by_authorization && !survey.keeps_cache_control() {
-        put(out, &[b"Cache-Control: private\r\n"])?;
+        out.put(&[b"Cache-Control: private\r\n"]);
     }
     match (follow.framing, survey.framing.declared()) {
-        (Outgoing::Chunked, _) => put(out, &[b"Transfer-Encoding: chunked\r\n"])?,
+        (Outgoing::Chunked, _) => out.put(&[b"Transfer-Encoding: chunked\r\n"]),
         // With HEAD and 304 it tells of a body that is not sent; with 204 it must not be there (RFC 9110 section 8.6).
         (Outgoing::Plain, Some(bytes)) if head.status != 204 => {
-            let mut text = [0; 20];
-            put(out, &[b"Content-Length: ", decimal(bytes, &mut text), b"\r\n"])?;
+            out.put(&[b"Content-Length: ", decimal(bytes, &mut [0; 20]), b"\r\n"]);
         }
         (Outgoing::Plain, _) => {}
     }
-    match (follow.keep_client, asked.version) {
-        (false, _) => put(out, &[b"Connection: close\r\n\r\n"]),
-        (true, Version::Http10) => put(out, &[b"Connection: keep-alive\r\n\r\n"]),
-        (true, Version::Http11) => put(out, &[b"\r\n"]),
-    }
+    out.put(&[match (follow.keep_client, asked.version) {
+        (false, _) => b"Connection: close\r\n\r\n",
+        (true, Version::Http10) => b"Connection: keep-alive\r\n\r\n",
+        (true, Version::Http11) => b"\r\n",
+    }]);
 }
 
 /// The value of a field that holds nothing but a whole number.
@@ -267,10 +276,6 @@ fn whole_number(value: &[u8]) -> Option<u64> {
 
 fn standing(asked: &Asked<'_>, now: Instant) -> Option<Standing> {
     Standing::admitted(asked.local, asked.admitted.holder.as_ref()?, now)
-}
-
-fn put(out: &mut Buffer, parts: &[&[u8]]) -> Result<(), Malformed> {
-    if out.push_all(parts) { Ok(()) } else { Err(Malformed) }
 }
 
 /// The length of `HTTP/1.1 200 `.

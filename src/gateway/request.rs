@@ -15,6 +15,8 @@ pub(super) struct Request {
     pub(super) trail: Trail,
     /// The trail's texts, then what is sent: the head for the upstream, or the gateway's own answer.
     pub(super) out: Buffer,
+    /// How many bytes of the client's input its head is; 0 if it could not be read.
+    pub(super) head_length: usize,
     /// What is still to be read of its body.
     pub(super) body: Body,
     /// Whether the head in `out` has a Host already.

@@ -79,15 +79,20 @@ impl Trail {
         thread: &Thread,
         out: &mut Buffer,
     ) -> Self {
-        out.clear();
-        let method = out.append(&method[..method.len().min(MAX_METHOD)]);
-        let path = out.append(&path[..path.len().min(MAX_PATH)]);
+        let (method, path) = (&method[..method.len().min(MAX_METHOD)], &path[..path.len().min(MAX_PATH)]);
+        let made;
         let id = match id {
-            Some(id) => out.append(id),
-            None => out.append(&made_id(thread)),
+            Some(id) => id,
+            None => {
+                made = made_id(thread);
+                &made
+            }
         };
+        out.clear();
+        // An empty buffer has room for them.
+        let _ = out.write_with(|out| out.put(&[method, path, id]));
         #[expect(clippy::cast_possible_truncation, reason = "each is bounded above: 32, 512 and 64 bytes")]
-        let (method, path, id) = (method as u8, path as u16, id as u8);
+        let (method, path, id) = (method.len() as u8, path.len() as u16, id.len() as u8);
         Self {
             started,
             client,

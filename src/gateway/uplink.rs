@@ -4,9 +4,11 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::hint::cold_path;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::aside::aside;
 use super::client;
 use super::io::{Socket, Stopped};
 use super::pipe::Pipe;
@@ -73,8 +75,13 @@ impl Uplink<'_> {
     pub(super) async fn run(&mut self) -> Fault {
         match self.send_all().await {
             Ok(()) => {}
-            Err(Fault::Denied(Denial::UpstreamFailed)) => self.progress.refused.set(true),
-            Err(fault) => return fault,
+            Err(fault) => {
+                cold_path();
+                if fault != Fault::Denied(Denial::UpstreamFailed) {
+                    return fault;
+                }
+                self.progress.refused.set(true);
+            }
         }
         self.watch_client().await
     }
@@ -87,7 +94,7 @@ impl Uplink<'_> {
             self.progress.sent.set(now);
             return Ok(());
         }
-        self.send_body().await?;
+        aside(self.send_body()).await?;
         self.progress.sent.set(Some(self.client.seat.now()));
         Ok(())
     }
@@ -111,7 +118,7 @@ impl Uplink<'_> {
         let written = if body.is_done() {
             self.upstream.write_last(bytes, self.upstream_timeout).await
         } else {
-            self.upstream.write_all(bytes, self.upstream_timeout).await
+            aside(self.upstream.write_all(bytes, self.upstream_timeout)).await
         };
         self.out.truncate(head_end);
         written.map_err(upstream_fault)?;
@@ -244,6 +251,7 @@ impl Uplink<'_> {
         let total = self.progress.bytes_in.get() + more as u64;
         self.progress.bytes_in.set(total);
         if self.max_body_bytes.is_some_and(|most| total > most) {
+            cold_path();
             return Err(Fault::Denied(Denial::BodyTooLarge));
         }
         Ok(())
@@ -261,6 +269,7 @@ pub(super) fn append_chunk(into: &mut Buffer, data: &[u8]) {
 
 /// An upstream that cannot be written to may still answer; one that is too slow may not.
 const fn upstream_fault(stopped: Stopped) -> Fault {
+    cold_path();
     match stopped {
         Stopped::Broken => Fault::Denied(Denial::UpstreamFailed),
         Stopped::Elapsed => Fault::Denied(Denial::UpstreamTimeout),

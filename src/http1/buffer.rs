@@ -4,7 +4,10 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::hint::cold_path;
 use std::ops::Range;
+
+use super::writer::Writer;
 
 /// The size of every buffer: large bodies cost a tenth more with half of it, and hardly less with twice as much.
 pub const BUFFER_BYTES: usize = 128 * 1024;
@@ -22,7 +25,10 @@ impl Buffer {
     /// An empty buffer, from this thread's pool if it has one.
     pub fn take() -> Self {
         let pooled = POOL.with_borrow_mut(Vec::pop);
-        let bytes = pooled.unwrap_or_else(|| vec![0; BUFFER_BYTES + STAGGER_MOST].into());
+        let bytes = pooled.unwrap_or_else(|| {
+            cold_path();
+            vec![0; BUFFER_BYTES + STAGGER_MOST].into()
+        });
         let start = stagger(bytes.as_ptr() as usize);
         Self { bytes, start, filled: start..start, torn: false }
     }
@@ -99,41 +105,15 @@ impl Buffer {
         count
     }
 
-    /// Appends all of these parts, one behind the other, or nothing and says so.
-    #[must_use]
-    pub fn push_all(&mut self, parts: &[&[u8]]) -> bool {
-        let total: usize = parts.iter().map(|part| part.len()).sum();
-        let Some(mut free) = self.free().get_mut(..total) else { return false };
-        for part in parts {
-            let (here, rest) = free.split_at_mut(part.len());
-            here.copy_from_slice(part);
-            free = rest;
-        }
-        self.fill(total);
-        true
-    }
-
-    /// Appends once more what stands at this place in it, or nothing and says so.
-    #[must_use]
-    pub fn push_again(&mut self, place: Range<usize>) -> bool {
-        let from = self.filled.start + place.start..self.filled.start + place.end;
-        let fits = from.len() <= self.room();
-        if fits {
-            let count = from.len();
-            self.bytes.copy_within(from, self.filled.end);
-            self.fill(count);
-        }
-        fits
-    }
-
-    /// Appends all of `bytes`, or nothing and says so.
-    #[must_use]
-    pub fn push(&mut self, bytes: &[u8]) -> bool {
-        let fits = bytes.len() <= self.room();
-        if fits {
-            self.append(bytes);
-        }
-        fits
+    /// Appends what `write` writes, or nothing if that does not fit: what `write` gave, unless it did not.
+    #[inline]
+    pub fn write_with<T>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> T) -> Option<T> {
+        let (before, free) = self.bytes[..self.start + BUFFER_BYTES].split_at_mut(self.filled.end);
+        let mut writer = Writer::new(&before[self.filled.start..], free);
+        let given = write(&mut writer);
+        let count = writer.end()?;
+        self.fill(count);
+        Some(given)
     }
 }
 
@@ -192,9 +172,10 @@ mod tests {
     fn a_full_buffer_takes_what_fits_and_refuses_what_must_be_whole() {
         let mut buffer = Buffer::take();
         buffer.fill(BUFFER_BYTES - 3);
-        assert!(!buffer.push(b"four"));
-        assert!(!buffer.push_all(&[b"tw", b"", b"o2"]));
-        assert!(buffer.push_all(&[b"", b"a"]));
+        assert!(buffer.write_with(|out| out.put(&[b"four"])).is_none());
+        assert!(buffer.write_with(|out| out.put(&[b"tw", b"", b"o2", b"!"])).is_none());
+        assert_eq!(buffer.room(), 3);
+        assert!(buffer.write_with(|out| out.put(&[b"", b"a"])).is_some());
         assert_eq!(buffer.append(b"four"), 2);
         assert_eq!(buffer.room(), 0);
     }
@@ -204,12 +185,26 @@ mod tests {
         let mut buffer = Buffer::take();
         buffer.append(b"-hello");
         buffer.consume(1);
-        assert!(buffer.push_again(1..4));
+        assert!(buffer.write_with(|out| out.put_held(1..4)).is_some());
         assert_eq!(buffer.filled(), b"helloell");
+        assert!(buffer.write_with(|out| out.put_held(1..9)).is_none(), "that is not all there");
         buffer.fill(buffer.room() - 2);
-        assert!(!buffer.push_again(0..3));
-        assert!(buffer.push_again(0..2));
+        assert!(buffer.write_with(|out| out.put_held(0..3)).is_none());
+        assert!(buffer.write_with(|out| out.put_held(0..2)).is_some());
         assert_eq!(buffer.room(), 0);
+    }
+
+    #[test]
+    fn what_is_taken_back_is_not_there() {
+        let mut buffer = Buffer::take();
+        buffer.append(b"kept ");
+        let given = buffer.write_with(|out| {
+            out.put(&[b"forgotten"]);
+            out.restart();
+            out.put(&[b"new"]);
+            7
+        });
+        assert_eq!((given, buffer.filled()), (Some(7), &b"kept new"[..]));
     }
 
     #[test]

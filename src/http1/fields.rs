@@ -1,6 +1,7 @@
 //! Fields: name and value as they stand in the buffer, lists of tokens in them, and trailer sections.
 
 use arrayvec::ArrayVec;
+use std::hint::cold_path;
 
 use super::grammar::{text_length, token_length};
 
@@ -39,6 +40,13 @@ pub(super) enum SectionError {
     TooMany,
 }
 
+impl SectionError {
+    const fn malformed() -> Self {
+        cold_path();
+        Self::Malformed
+    }
+}
+
 /// Parses field lines up to the empty line behind them: at most `most`, and [`MAX_FIELDS`].
 ///
 /// # Errors
@@ -56,9 +64,9 @@ pub(super) fn parse_section<'b, 's>(
             return Ok((fields, behind));
         }
         let (name, value) = rest.split_at(token_length(rest));
-        let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or(SectionError::Malformed)?;
+        let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or_else(SectionError::malformed)?;
         let (value, behind) = value.split_at(text_length(value));
-        rest = behind.strip_prefix(b"\r\n").ok_or(SectionError::Malformed)?;
+        rest = behind.strip_prefix(b"\r\n").ok_or_else(SectionError::malformed)?;
         if fields.len() == most || fields.try_push(Field { name, value: without_white_space(value) }).is_err() {
             return Err(SectionError::TooMany);
         }

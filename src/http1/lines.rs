@@ -2,10 +2,11 @@
 //!
 //! Called for every field that passes the gateway unchanged, which most do.
 
+use std::hint::cold_path;
 use std::ops::Range;
 
-use super::buffer::Buffer;
 use super::fields::Field;
+use super::writer::Writer;
 
 /// Copies field lines of one head.
 #[derive(Debug)]
@@ -26,28 +27,26 @@ impl<'b> Lines<'b> {
         Self { head, run: 0..length }
     }
 
-    /// Has a field of the head copied, at the latest by [`Lines::finish`]; false if there is no room in `out`.
-    #[must_use]
-    pub fn copy(&mut self, field: &Field<'b>, out: &mut Buffer) -> bool {
+    /// Has a field of the head copied, at the latest by [`Lines::finish`].
+    pub fn copy(&mut self, field: &Field<'b>, out: &mut Writer<'_>) {
         match self.line(field) {
-            Some(line) if line.start == self.run.end => {
-                self.run.end = line.end;
-                true
-            }
+            Some(line) if line.start == self.run.end => self.run.end = line.end,
             Some(line) => {
-                let fits = self.finish(out);
+                self.finish(out);
                 self.run = line;
-                fits
             }
-            None => self.finish(out) && out.push_all(&[field.name, b": ", field.value, b"\r\n"]),
+            None => {
+                cold_path();
+                self.finish(out);
+                out.put(&[field.name, b": ", field.value, b"\r\n"]);
+            }
         }
     }
 
-    /// Copies what has not been copied yet; false if there is no room in `out`.
-    #[must_use]
-    pub fn finish(&mut self, out: &mut Buffer) -> bool {
+    /// Copies what has not been copied yet.
+    pub fn finish(&mut self, out: &mut Writer<'_>) {
         let run = std::mem::take(&mut self.run);
-        out.push(&self.head[run])
+        out.put(&[&self.head[run]]);
     }
 
     /// Where the whole line of a field stands, if it is written as it would be here: `name: value` and nothing else.
@@ -68,7 +67,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, prop_assert_eq, proptest};
 
-    use super::super::{FieldSlots, HeadLimits, RequestHead};
+    use super::super::{Buffer, FieldSlots, HeadLimits, RequestHead};
     use super::*;
 
     const LIMITS: HeadLimits = HeadLimits { max_head_bytes: 60_000, max_fields: 100, max_target_bytes: 1000 };
@@ -77,12 +76,15 @@ mod tests {
         let mut slots = FieldSlots::new();
         let parsed = RequestHead::parse(head.as_bytes(), &mut slots, &LIMITS).unwrap();
         let (mut lines, mut out, mut expected) = (Lines::of(parsed.bytes), Buffer::take(), String::new());
-        for (field, _) in parsed.fields.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
-            assert!(lines.copy(field, &mut out));
-            let [name, value] = [field.name, field.value].map(String::from_utf8_lossy);
-            expected += &format!("{name}: {value}\r\n");
-        }
-        assert!(lines.finish(&mut out));
+        let written = out.write_with(|out| {
+            for (field, _) in parsed.fields.iter().zip(wanted).filter(|(_, wanted)| **wanted) {
+                lines.copy(field, out);
+                let [name, value] = [field.name, field.value].map(String::from_utf8_lossy);
+                expected += &format!("{name}: {value}\r\n");
+            }
+            lines.finish(out);
+        });
+        assert!(written.is_some());
         (String::from_utf8(out.filled().to_vec()).unwrap(), expected)
     }
 
@@ -101,8 +103,11 @@ mod tests {
         let parsed = RequestHead::parse(head.as_bytes(), &mut slots, &LIMITS).unwrap();
         let (mut lines, mut out) = (Lines::of(parsed.bytes), Buffer::take());
         out.fill(out.room() - 5);
-        assert!(lines.copy(&parsed.fields[0], &mut out));
-        assert!(!lines.finish(&mut out));
+        let written = out.write_with(|out| {
+            lines.copy(&parsed.fields[0], out);
+            lines.finish(out);
+        });
+        assert!(written.is_none() && out.room() == 5);
     }
 
     proptest! {

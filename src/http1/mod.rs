@@ -15,6 +15,7 @@ mod lines;
 mod request;
 mod response;
 mod target;
+mod writer;
 
 pub use body::{Body, BodyError, Piece};
 pub use buffer::{BUFFER_BYTES, Buffer};
@@ -26,3 +27,4 @@ pub use lines::Lines;
 pub use request::{HeadError, HeadLimits, HeadScan, RequestHead, Version};
 pub use response::{ResponseError, ResponseHead, find_response_end, parse_response, reason_phrase};
 pub use target::{HostError, Target, TargetError, host_name, host_without_port, parse_target, valid_host};
+pub use writer::Writer;

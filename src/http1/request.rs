@@ -1,5 +1,6 @@
 //! Request heads: found in the buffer, and parsed in place.
 
+use std::hint::cold_path;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -38,8 +39,10 @@ pub struct RequestHead<'b, 's> {
     pub version: Version,
     /// The fields, in order.
     pub fields: &'s [Field<'b>],
-    /// All of it, as it stands in the buffer.
+    /// All of it, as it stands in the buffer, but for an empty line before it.
     pub bytes: &'b [u8],
+    /// How many bytes that is, with that line.
+    pub length: usize,
 }
 
 /// Why a head is refused; after any of these the connection is closed.
@@ -66,13 +69,18 @@ pub struct HeadScan {
 }
 
 impl HeadScan {
-    /// The length of the head at the beginning of `bytes`, its empty line included; `None` if more bytes are needed.
+    /// How many of the first `bytes` [`RequestHead::parse`] has to look at to find a whole head; `None` if more are needed.
     ///
+    /// Those are all of the head, its empty line included. Only if `bytes` end with an empty line there may be more behind it:
+    /// most heads come whole and alone, and then looking for their end would be looking at every byte once more.
     /// `bytes` must begin with the bytes of the call before.
     ///
     /// # Errors
     /// As soon as what is there cannot become a head within the limits.
     pub fn advance(&mut self, bytes: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+        if self.scanned == 0 && bytes.ends_with(b"\r\n\r\n") && bytes.len() <= limits.max_head_bytes {
+            return Ok(Some(bytes.len()));
+        }
         let lead = leading_empty_line(bytes)?;
         let from = self.scanned.saturating_sub(3).max(lead);
         match find_end(bytes, from) {
@@ -88,27 +96,26 @@ impl HeadScan {
 }
 
 impl<'b, 's> RequestHead<'b, 's> {
-    /// Parses a whole head, as [`HeadScan::advance`] found it.
+    /// Parses the head at the beginning of what [`HeadScan::advance`] gave.
     ///
     /// # Errors
-    /// If it is malformed, of another version, or beyond the limits.
-    pub fn parse(head: &'b [u8], slots: &'s mut FieldSlots<'b>, limits: &HeadLimits) -> Result<Self, HeadError> {
-        let head = &head[leading_empty_line(head)?..];
+    /// If it is malformed or not whole, of another version, or beyond the limits.
+    pub fn parse(bytes: &'b [u8], slots: &'s mut FieldSlots<'b>, limits: &HeadLimits) -> Result<Self, HeadError> {
+        let lead = leading_empty_line(bytes)?;
+        let head = &bytes[lead..];
         let (method, rest) = word(head, token_length)?;
         let (target, rest) = word(rest, visible_length)?;
         if !target.is_ascii() && str::from_utf8(target).is_err() {
-            return Err(HeadError::Malformed);
+            return Err(HeadError::malformed());
         }
         let (version, rest) = split_version(rest).ok_or_else(|| classify_version(head))?;
-        let rest = rest.strip_prefix(b"\r\n").ok_or(HeadError::Malformed)?;
+        let rest = rest.strip_prefix(b"\r\n").ok_or_else(HeadError::malformed)?;
         let (fields, rest) = parse_section(rest, slots, limits.max_fields)?;
-        if !rest.is_empty() {
-            return Err(HeadError::Malformed);
-        }
         if target.len() > limits.max_target_bytes {
             return Err(HeadError::TargetTooLong);
         }
-        Ok(Self { method, target, version, fields, bytes: head })
+        let head = &head[..head.len() - rest.len()];
+        Ok(Self { method, target, version, fields, bytes: head, length: lead + head.len() })
     }
 }
 
@@ -124,7 +131,7 @@ impl From<SectionError> for HeadError {
 /// A word of the request line as long as `length` says, and what stands behind the one space after it.
 fn word(bytes: &[u8], length: impl Fn(&[u8]) -> usize) -> Result<(&[u8], &[u8]), HeadError> {
     let (word, rest) = bytes.split_at(length(bytes));
-    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty()).ok_or(HeadError::Malformed)?;
+    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty()).ok_or_else(HeadError::malformed)?;
     Ok((word, rest))
 }
 
@@ -167,7 +174,15 @@ fn refuse_long_target(bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError
     if too_long { Err(HeadError::TargetTooLong) } else { Ok(()) }
 }
 
+impl HeadError {
+    const fn malformed() -> Self {
+        cold_path();
+        Self::Malformed
+    }
+}
+
 /// `HTTP/2.0` is a version that is not served, `HTTX/1.1` is nothing at all.
+#[cold]
 fn classify_version(head: &[u8]) -> HeadError {
     let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
     let mut words = line.split(|byte| *byte == b' ');

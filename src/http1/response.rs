@@ -3,6 +3,7 @@
 use super::fields::{Field, FieldSlots, MAX_FIELDS, parse_section};
 use super::grammar::text_length;
 use super::request::{Version, find_end, split_version};
+use std::hint::cold_path;
 
 /// A response head, as it stands in the buffer.
 #[derive(Debug)]
@@ -24,23 +25,30 @@ pub struct ResponseHead<'b, 's> {
 #[error("the response head is malformed")]
 pub struct ResponseError;
 
+impl ResponseError {
+    const fn new() -> Self {
+        cold_path();
+        Self
+    }
+}
+
 /// The length of the response head at the beginning of `bytes`; `None` if more bytes are needed. The search begins at `from`.
 pub fn find_response_end(bytes: &[u8], from: usize) -> Option<usize> {
     find_end(bytes, from.saturating_sub(3))
 }
 
-/// Parses a whole response head, as [`find_response_end`] found it.
+/// Parses the response head at the beginning of `bytes`.
 ///
 /// # Errors
-/// If it is malformed, has more than [`super::MAX_FIELDS`] fields, or a version other than 1.0 and 1.1.
+/// If it is malformed or not whole ([`find_response_end`] tells which), has more than [`super::MAX_FIELDS`] fields, or a version other than 1.0 and 1.1.
 pub fn parse_response<'b, 's>(
-    head: &'b [u8],
+    bytes: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
 ) -> Result<ResponseHead<'b, 's>, ResponseError> {
-    let (version, rest) = split_version(head).ok_or(ResponseError)?;
+    let (version, rest) = split_version(bytes).ok_or_else(ResponseError::new)?;
     let (status, rest) = match rest {
         [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => ([a, b, c], rest),
-        _ => return Err(ResponseError),
+        _ => return Err(ResponseError::new()),
     };
     let status = status.into_iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
     // Many servers leave out the space before a reason that is not there.
@@ -48,13 +56,10 @@ pub fn parse_response<'b, 's>(
         [b' ', rest @ ..] => rest.split_at(text_length(rest)),
         _ => rest.split_at(0),
     };
-    let rest = rest.strip_prefix(b"\r\n").ok_or(ResponseError)?;
-    let (fields, rest) = parse_section(rest, slots, MAX_FIELDS).map_err(|_| ResponseError)?;
-    if !rest.is_empty() {
-        return Err(ResponseError);
-    }
+    let rest = rest.strip_prefix(b"\r\n").ok_or_else(ResponseError::new)?;
+    let (fields, rest) = parse_section(rest, slots, MAX_FIELDS).map_err(|_| ResponseError::new())?;
     let reason = if reason.is_ascii() { reason } else { b"" };
-    Ok(ResponseHead { status, reason, version, fields, bytes: head })
+    Ok(ResponseHead { status, reason, version, fields, bytes: &bytes[..bytes.len() - rest.len()] })
 }
 
 impl ResponseHead<'_, '_> {
