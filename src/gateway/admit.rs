@@ -3,6 +3,8 @@
 //! Cheap and certain checks come first; the limits are touched last, because they are the only step with an effect.
 //! Called by `connection` for each request; forwarding demands the [`Admitted`] that only this makes.
 
+use std::hint::cold_path;
+
 use super::facts::Reading;
 use super::local::Local;
 use super::shared::Shared;
@@ -13,7 +15,6 @@ use crate::meter::QuotaStanding;
 use crate::policy::{self, Denial, Permit, Plan, Presented};
 use crate::route::{Access, Route};
 use crate::time::{Instant, wall};
-use std::hint::cold_path;
 
 /// Proof that a request may pass, and what it passed with. Dropped, it gives back its place among the key's concurrent requests.
 #[derive(Debug)]

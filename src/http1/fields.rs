@@ -1,7 +1,8 @@
 //! Fields: name and value as they stand in the buffer, lists of tokens in them, and trailer sections.
 
-use arrayvec::ArrayVec;
 use std::hint::cold_path;
+
+use arrayvec::ArrayVec;
 
 use super::grammar::{text_length, token_length};
 

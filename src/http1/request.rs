@@ -332,6 +332,21 @@ mod tests {
     }
 
     #[test]
+    fn of_heads_that_come_together_the_first_is_parsed_and_its_length_told() {
+        for (lead, rest) in
+            [("", ""), ("\r\n", ""), ("", "GET /b HTTP/1.1\r\n\r\n"), ("\r\n", "5\r\nhello\r\n0\r\n\r\n")]
+        {
+            let first = format!("{lead}GET /a HTTP/1.1\r\nA: 1\r\n\r\n");
+            let bytes = format!("{first}{rest}").into_bytes();
+            let most = HeadScan::default().advance(&bytes, &LIMITS).unwrap().unwrap();
+            let mut slots = FieldSlots::new();
+            let head = RequestHead::parse(&bytes[..most], &mut slots, &LIMITS).unwrap();
+            assert_eq!((head.target, head.length), (&b"/a"[..], first.len()));
+            assert_eq!(head.bytes, &first.as_bytes()[lead.len()..]);
+        }
+    }
+
+    #[test]
     fn a_bare_line_feed_is_refused_when_it_comes_not_at_the_time_out() {
         let mut scan = HeadScan::default();
         assert_eq!(scan.advance(b"GET / HTTP/1.1", &LIMITS), Ok(None));

@@ -1,9 +1,10 @@
 //! Response heads: parsed as strictly as request heads; the body's length follows from status and method too.
 
+use std::hint::cold_path;
+
 use super::fields::{Field, FieldSlots, MAX_FIELDS, parse_section};
 use super::grammar::text_length;
 use super::request::{Version, find_end, split_version};
-use std::hint::cold_path;
 
 /// A response head, as it stands in the buffer.
 #[derive(Debug)]
