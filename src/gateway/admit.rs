@@ -3,8 +3,6 @@
 //! Cheap and certain checks come first; the limits are touched last, because they are the only step with an effect.
 //! Called by `connection` for each request; forwarding demands the [`Admitted`] that only this makes.
 
-use std::hint::cold_path;
-
 use super::facts::Reading;
 use super::local::Local;
 use super::shared::Shared;
@@ -132,11 +130,8 @@ pub(super) fn examine<'l>(
     find: impl FnOnce(&[u8]) -> Option<Found>,
 ) -> Result<Examined<'l>, Refusal> {
     let facts = &reading.facts;
-    let index = local
-        .rules
-        .router
-        .find(facts.host, facts.path, facts.method)
-        .ok_or_else(|| Refusal::of(Denial::RouteUnknown))?;
+    let index =
+        local.rules.router.find(facts.host, facts.path, facts.method).ok_or(Refusal::of(Denial::RouteUnknown))?;
     let route = &local.rules.routes[index];
     let on_route = |denial| Refusal { route: Some(index), ..Refusal::of(denial) };
 
@@ -190,7 +185,6 @@ impl Holder {
 impl Refusal {
     /// A refusal of which nothing more is known.
     pub(super) const fn of(denial: Denial) -> Self {
-        cold_path();
         Self { denial, route: None, record: None, account: 0, reached: None }
     }
 

@@ -4,7 +4,6 @@
 //! head has to be kept.
 
 use std::future::poll_fn;
-use std::hint::cold_path;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -74,10 +73,7 @@ async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     let _active = finish::Active::new(thread);
     let now = thread.tasks.coarse_now();
     let mut decided = match arrival {
-        Arrival::Gone => {
-            cold_path();
-            return After::Drop;
-        }
+        Arrival::Gone => return After::Drop,
         Arrival::Head(most) => {
             let bytes = client.input.as_ref().map_or(&b""[..], |input| &input.filled()[..most]);
             decide(client.peer, bytes, thread, now)
@@ -89,10 +85,7 @@ async fn answer_one(client: &mut Client, thread: &Rc<Thread>) -> After {
     let (request, decision) = &mut decided;
     client.consume(request.head_length);
     match decision {
-        Err(refusal) => {
-            cold_path();
-            deny(client, request, refusal, None, thread).await
-        }
+        Err(refusal) => deny(client, request, refusal, None, thread).await,
         Ok(admitted) => {
             Subject { thread, local: &request.local, trail: &request.trail }.charge(admitted, now);
             forward(client, request, admitted, thread).await
@@ -193,7 +186,6 @@ impl Request {
     }
 }
 
-#[cold]
 fn refuse_head(peer: IpAddr, denial: Denial, thread: &Thread, now: Instant) -> (Request, Result<Admitted, Refusal>) {
     let mut out = Buffer::take();
     let trail = Trail::blank(now, peer, thread, &mut out);
@@ -201,7 +193,6 @@ fn refuse_head(peer: IpAddr, denial: Denial, thread: &Thread, now: Instant) -> (
 }
 
 /// A head that could be parsed but says what is not served. If its body's end is known the connection can be kept.
-#[cold]
 fn refuse_reading(
     peer: IpAddr,
     head: &RequestHead<'_, '_>,
@@ -237,7 +228,6 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
     let outcome = exchange::run(client, request, admitted, thread).await;
     match outcome {
         Outcome::Denied(denial, retry_after) => {
-            cold_path();
             let refusal = Refusal { route: Some(admitted.route), ..Refusal::of(denial) };
             deny(client, request, &refusal, retry_after, thread).await
         }
@@ -247,7 +237,6 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
             if keep { After::Keep } else { After::Close }
         }
         Outcome::Cut { status, denial } => {
-            cold_path();
             finish::record(thread, request, status, finish::End::Cut(denial));
             if request.version == Version::Http10 {
                 client.reset();
@@ -255,7 +244,6 @@ async fn forward(client: &mut Client, request: &mut Request, admitted: &Admitted
             After::Drop
         }
         Outcome::ClientGone { status } => {
-            cold_path();
             finish::record(thread, request, status, finish::End::ClientGone);
             After::Drop
         }

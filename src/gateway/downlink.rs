@@ -3,7 +3,6 @@
 //! Runs beside `uplink` in the same task. The head and what has come of the body along with it leave in one call.
 
 use std::future::poll_fn;
-use std::hint::cold_path;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -175,10 +174,8 @@ impl Downlink<'_> {
     /// Takes note of what has come, or not, of a head.
     fn hear(&mut self, read: Result<usize, Stopped>) -> Result<(), Landed> {
         match read {
-            Ok(0) | Err(_) => {
-                cold_path();
-                Err(if self.account.heard { Landed::Failed(Failure::Reset) } else { Landed::Silent })
-            }
+            Ok(0) | Err(_) if !self.account.heard => Err(Landed::Silent),
+            Ok(0) | Err(_) => Err(Landed::Failed(Failure::Reset)),
             Ok(_) => {
                 self.account.heard = true;
                 Ok(())

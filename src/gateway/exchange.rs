@@ -5,7 +5,6 @@
 //! a byte of body whose kept-alive connection was closed without a byte of answer.
 
 use std::future::poll_fn;
-use std::hint::cold_path;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -86,7 +85,6 @@ impl<'a> Watch<'a> {
         if revocations == self.seen {
             return false;
         }
-        cold_path();
         self.seen = revocations;
         self.entry.is_some_and(|entry| entry.state() == State::Revoked)
     }
@@ -103,15 +101,11 @@ pub(super) async fn run(client: &mut Client, request: &mut Request, admitted: &A
         request.out.truncate(head_end);
         let mut connection = match connection(client, &pool, &mut tried, &mut request.trail, thread).await {
             Ok(connection) => connection,
-            Err(outcome) => {
-                cold_path();
-                return outcome;
-            }
+            Err(outcome) => return outcome,
         };
         let keeps_host = request.has_host && pool.options().preserve_host;
         let host = (!keeps_host).then(|| connection.lease().target());
         if forward::end_head(&mut request.out, host.as_deref()).is_err() {
-            cold_path();
             return Outcome::Denied(Denial::HeadTooLarge, None);
         }
         match attempt(client, request, (admitted, &mut watch), (&mut connection, &pool), thread).await {
@@ -119,14 +113,8 @@ pub(super) async fn run(client: &mut Client, request: &mut Request, admitted: &A
                 pool.put_back(connection, thread.tasks.coarse_now());
                 return outcome;
             }
-            (Attempt::Ended(outcome), false) => {
-                cold_path();
-                return outcome;
-            }
-            (Attempt::Stale, _) => {
-                cold_path();
-                tried.fresh_only();
-            }
+            (Attempt::Ended(outcome), false) => return outcome,
+            (Attempt::Stale, _) => tried.fresh_only(),
         }
     }
 }
@@ -145,12 +133,8 @@ async fn connection(
         let lease = match pool.checkout(tried, now, thread.random()) {
             Checkout::Reused(connection) => return Ok(connection),
             Checkout::Connect(lease) => lease,
-            Checkout::Nothing(after) => {
-                cold_path();
-                return Err(Outcome::Denied(last, Some(after)));
-            }
+            Checkout::Nothing(after) => return Err(Outcome::Denied(last, Some(after))),
         };
-        cold_path();
         let began = client.seat.now();
         trail.target = Some(lease.target());
         trail.result = Some(UpstreamResult::ConnectFailed);
@@ -235,7 +219,6 @@ async fn attempt(
         ended: account.head_at.is_none().then(|| client.seat.now()),
     });
     if landed == Ok(Landed::Silent) && reused && !progress.body_started.get() {
-        cold_path();
         return (Attempt::Stale, false);
     }
     let (result, outcome, keep) =
@@ -306,22 +289,17 @@ async fn run_both(
     let (mut up, mut down) = (pin!(uplink.run()), pin!(downlink.run()));
     poll_fn(|cx| {
         if watch.sees_revocation() {
-            return broken_off(Fault::Denied(Denial::KeyRevoked));
+            return Poll::Ready(Err(Fault::Denied(Denial::KeyRevoked)));
         }
         if let Poll::Ready(Err(_)) = below.poll_rest() {
-            return broken_off(Fault::ClientGone);
+            return Poll::Ready(Err(Fault::ClientGone));
         }
         if let Poll::Ready(fault) = up.as_mut().poll(cx) {
-            return broken_off(fault);
+            return Poll::Ready(Err(fault));
         }
         down.as_mut().poll(cx).map(Ok)
     })
     .await
-}
-
-#[cold]
-const fn broken_off(fault: Fault) -> Poll<Result<Landed, Fault>> {
-    Poll::Ready(Err(fault))
 }
 
 /// What the end of both directions means: for the target's counters, for the client, for the upstream's connection.
@@ -334,7 +312,6 @@ fn conclude(
 ) -> (UpstreamResult, Outcome, bool) {
     let status = account.status;
     let failed = |result, denial| {
-        cold_path();
         let outcome =
             if progress.answered.get() { Outcome::Cut { status, denial } } else { Outcome::Denied(denial, None) };
         (result, outcome, false)

@@ -4,7 +4,6 @@
 //! credential had to be decoded. Called by `connection` for each head; read by `admit` and `forward`.
 
 use std::fmt;
-use std::hint::cold_path;
 use std::net::IpAddr;
 
 use super::credentials::{self, Place};
@@ -86,7 +85,6 @@ pub(super) struct Unfit<'b> {
 impl Unfit<'_> {
     /// A head of which nothing is certain.
     const fn lost(denial: Denial) -> Self {
-        cold_path();
         Self { denial, length: None, keep_alive: false, expects_continue: false, is_grpc: false, request_id: None }
     }
 }
@@ -118,10 +116,7 @@ pub(super) fn read<'b, 's>(
     let length = sight.framing.of_request(head.version).map_err(|error| lost(framing_denial(error)))?;
     let Sight { request_id, is_grpc, .. } = sight;
     let expects_continue = (sight.expects_continue || sight.bad_expectation) && length != Length::Known(0);
-    let unfit = |denial| {
-        cold_path();
-        Unfit { denial, length: Some(length), keep_alive, expects_continue, is_grpc, request_id }
-    };
+    let unfit = |denial| Unfit { denial, length: Some(length), keep_alive, expects_continue, is_grpc, request_id };
 
     let target = served_target(head.method, head.target).map_err(unfit)?;
     let (host, host_name) = sight.host(&target, head.version).map_err(unfit)?.unzip();

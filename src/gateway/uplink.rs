@@ -4,7 +4,6 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::hint::cold_path;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -75,13 +74,8 @@ impl Uplink<'_> {
     pub(super) async fn run(&mut self) -> Fault {
         match self.send_all().await {
             Ok(()) => {}
-            Err(fault) => {
-                cold_path();
-                if fault != Fault::Denied(Denial::UpstreamFailed) {
-                    return fault;
-                }
-                self.progress.refused.set(true);
-            }
+            Err(Fault::Denied(Denial::UpstreamFailed)) => self.progress.refused.set(true),
+            Err(fault) => return fault,
         }
         self.watch_client().await
     }
@@ -251,7 +245,6 @@ impl Uplink<'_> {
         let total = self.progress.bytes_in.get() + more as u64;
         self.progress.bytes_in.set(total);
         if self.max_body_bytes.is_some_and(|most| total > most) {
-            cold_path();
             return Err(Fault::Denied(Denial::BodyTooLarge));
         }
         Ok(())
@@ -269,7 +262,6 @@ pub(super) fn append_chunk(into: &mut Buffer, data: &[u8]) {
 
 /// An upstream that cannot be written to may still answer; one that is too slow may not.
 const fn upstream_fault(stopped: Stopped) -> Fault {
-    cold_path();
     match stopped {
         Stopped::Broken => Fault::Denied(Denial::UpstreamFailed),
         Stopped::Elapsed => Fault::Denied(Denial::UpstreamTimeout),

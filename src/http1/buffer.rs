@@ -4,7 +4,6 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::hint::cold_path;
 use std::ops::Range;
 
 use super::writer::Writer;
@@ -25,10 +24,7 @@ impl Buffer {
     /// An empty buffer, from this thread's pool if it has one.
     pub fn take() -> Self {
         let pooled = POOL.with_borrow_mut(Vec::pop);
-        let bytes = pooled.unwrap_or_else(|| {
-            cold_path();
-            vec![0; BUFFER_BYTES + STAGGER_MOST].into()
-        });
+        let bytes = pooled.unwrap_or_else(|| vec![0; BUFFER_BYTES + STAGGER_MOST].into());
         let start = stagger(bytes.as_ptr() as usize);
         Self { bytes, start, filled: start..start, torn: false }
     }

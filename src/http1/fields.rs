@@ -1,7 +1,5 @@
 //! Fields: name and value as they stand in the buffer, lists of tokens in them, and trailer sections.
 
-use std::hint::cold_path;
-
 use arrayvec::ArrayVec;
 
 use super::grammar::{text_length, token_length};
@@ -41,13 +39,6 @@ pub(super) enum SectionError {
     TooMany,
 }
 
-impl SectionError {
-    const fn malformed() -> Self {
-        cold_path();
-        Self::Malformed
-    }
-}
-
 /// Parses field lines up to the empty line behind them: at most `most`, and [`MAX_FIELDS`].
 ///
 /// # Errors
@@ -65,9 +56,9 @@ pub(super) fn parse_section<'b, 's>(
             return Ok((fields, behind));
         }
         let (name, value) = rest.split_at(token_length(rest));
-        let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or_else(SectionError::malformed)?;
+        let value = value.strip_prefix(b":").filter(|_| !name.is_empty()).ok_or(SectionError::Malformed)?;
         let (value, behind) = value.split_at(text_length(value));
-        rest = behind.strip_prefix(b"\r\n").ok_or_else(SectionError::malformed)?;
+        rest = behind.strip_prefix(b"\r\n").ok_or(SectionError::Malformed)?;
         if fields.len() == most || fields.try_push(Field { name, value: without_white_space(value) }).is_err() {
             return Err(SectionError::TooMany);
         }

@@ -2,7 +2,6 @@
 //!
 //! Called for every field that passes the gateway unchanged, which most do.
 
-use std::hint::cold_path;
 use std::ops::Range;
 
 use super::fields::Field;
@@ -36,7 +35,6 @@ impl<'b> Lines<'b> {
                 self.run = line;
             }
             None => {
-                cold_path();
                 self.finish(out);
                 out.put(&[field.name, b": ", field.value, b"\r\n"]);
             }

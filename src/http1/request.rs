@@ -1,6 +1,5 @@
 //! Request heads: found in the buffer, and parsed in place.
 
-use std::hint::cold_path;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -106,10 +105,10 @@ impl<'b, 's> RequestHead<'b, 's> {
         let (method, rest) = word(head, token_length)?;
         let (target, rest) = word(rest, visible_length)?;
         if !target.is_ascii() && str::from_utf8(target).is_err() {
-            return Err(HeadError::malformed());
+            return Err(HeadError::Malformed);
         }
         let (version, rest) = split_version(rest).ok_or_else(|| classify_version(head))?;
-        let rest = rest.strip_prefix(b"\r\n").ok_or_else(HeadError::malformed)?;
+        let rest = rest.strip_prefix(b"\r\n").ok_or(HeadError::Malformed)?;
         let (fields, rest) = parse_section(rest, slots, limits.max_fields)?;
         if target.len() > limits.max_target_bytes {
             return Err(HeadError::TargetTooLong);
@@ -131,7 +130,7 @@ impl From<SectionError> for HeadError {
 /// A word of the request line as long as `length` says, and what stands behind the one space after it.
 fn word(bytes: &[u8], length: impl Fn(&[u8]) -> usize) -> Result<(&[u8], &[u8]), HeadError> {
     let (word, rest) = bytes.split_at(length(bytes));
-    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty()).ok_or_else(HeadError::malformed)?;
+    let rest = rest.strip_prefix(b" ").filter(|_| !word.is_empty()).ok_or(HeadError::Malformed)?;
     Ok((word, rest))
 }
 
@@ -174,15 +173,7 @@ fn refuse_long_target(bytes: &[u8], limits: &HeadLimits) -> Result<(), HeadError
     if too_long { Err(HeadError::TargetTooLong) } else { Ok(()) }
 }
 
-impl HeadError {
-    const fn malformed() -> Self {
-        cold_path();
-        Self::Malformed
-    }
-}
-
 /// `HTTP/2.0` is a version that is not served, `HTTX/1.1` is nothing at all.
-#[cold]
 fn classify_version(head: &[u8]) -> HeadError {
     let line = &head[..memchr::memchr(b'\r', head).unwrap_or(head.len())];
     let mut words = line.split(|byte| *byte == b' ');

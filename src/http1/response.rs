@@ -1,7 +1,5 @@
 //! Response heads: parsed as strictly as request heads; the body's length follows from status and method too.
 
-use std::hint::cold_path;
-
 use super::fields::{Field, FieldSlots, MAX_FIELDS, parse_section};
 use super::grammar::text_length;
 use super::request::{Version, find_end, split_version};
@@ -26,13 +24,6 @@ pub struct ResponseHead<'b, 's> {
 #[error("the response head is malformed")]
 pub struct ResponseError;
 
-impl ResponseError {
-    const fn new() -> Self {
-        cold_path();
-        Self
-    }
-}
-
 /// The length of the response head at the beginning of `bytes`; `None` if more bytes are needed. The search begins at `from`.
 pub fn find_response_end(bytes: &[u8], from: usize) -> Option<usize> {
     find_end(bytes, from.saturating_sub(3))
@@ -46,10 +37,10 @@ pub fn parse_response<'b, 's>(
     bytes: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
 ) -> Result<ResponseHead<'b, 's>, ResponseError> {
-    let (version, rest) = split_version(bytes).ok_or_else(ResponseError::new)?;
+    let (version, rest) = split_version(bytes).ok_or(ResponseError)?;
     let (status, rest) = match rest {
         [b' ', a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => ([a, b, c], rest),
-        _ => return Err(ResponseError::new()),
+        _ => return Err(ResponseError),
     };
     let status = status.into_iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'));
     // Many servers leave out the space before a reason that is not there.
@@ -57,8 +48,8 @@ pub fn parse_response<'b, 's>(
         [b' ', rest @ ..] => rest.split_at(text_length(rest)),
         _ => rest.split_at(0),
     };
-    let rest = rest.strip_prefix(b"\r\n").ok_or_else(ResponseError::new)?;
-    let (fields, rest) = parse_section(rest, slots, MAX_FIELDS).map_err(|_| ResponseError::new())?;
+    let rest = rest.strip_prefix(b"\r\n").ok_or(ResponseError)?;
+    let (fields, rest) = parse_section(rest, slots, MAX_FIELDS).map_err(|_| ResponseError)?;
     let reason = if reason.is_ascii() { reason } else { b"" };
     Ok(ResponseHead { status, reason, version, fields, bytes: &bytes[..bytes.len() - rest.len()] })
 }

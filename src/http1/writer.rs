@@ -2,7 +2,6 @@
 //!
 //! Called for the heads of all requests and answers that pass.
 
-use std::hint::cold_path;
 use std::ops::Range;
 
 /// What is written behind the bytes of a buffer: see [`Buffer::write_with`](super::Buffer::write_with).
@@ -30,10 +29,7 @@ impl<'b> Writer<'b> {
                     here.copy_from_slice(part);
                     self.written = end;
                 }
-                None => {
-                    cold_path();
-                    self.fits = false;
-                }
+                None => self.fits = false,
             }
         }
     }
