@@ -101,7 +101,7 @@ impl Buffer {
         count
     }
 
-    /// Appends what `write` writes, or nothing if that does not fit: what `write` gave, unless it did not.
+    /// Appends what `write` writes, and gives what it gives; nothing is appended and none given if not all of it has room.
     #[inline]
     pub fn write_with<T>(&mut self, write: impl FnOnce(&mut Writer<'_>) -> T) -> Option<T> {
         let (before, free) = self.bytes[..self.start + BUFFER_BYTES].split_at_mut(self.filled.end);

@@ -32,7 +32,8 @@ pub fn find_response_end(bytes: &[u8], from: usize) -> Option<usize> {
 /// Parses the response head at the beginning of `bytes`.
 ///
 /// # Errors
-/// If it is malformed or not whole ([`find_response_end`] tells which), has more than [`super::MAX_FIELDS`] fields, or a version other than 1.0 and 1.1.
+/// If it is malformed or not whole ([`find_response_end`] tells which), has more than [`super::MAX_FIELDS`] fields, or a
+/// version other than 1.0 and 1.1.
 pub fn parse_response<'b, 's>(
     bytes: &'b [u8],
     slots: &'s mut FieldSlots<'b>,
