@@ -113,13 +113,14 @@ class Benchmark:
             rates = {one: scenarios.small(replace(turn, duration=WARM_UP))["rate"] for one, turn in turns.items()}
             with_policy = [rate for one, rate in rates.items() if one.has_policy]
             slowest = min(with_policy or rates.values(), default=0)
-            for number in range(1, self.options.rounds + 1):
+            rounds = self.options.rounds * scenario.turns
+            for number in range(1, rounds + 1):
                 for one in taking_part:
                     turn = start(one) if scenario.is_fresh else turns[one]
                     figures = scenario.measure(replace(turn, rate=slowest / 2))
                     results.add(scenario, one, number, figures)
                     shown = f"{scenario.main} {figures[scenario.main]:.1f}"
-                    tell(f"{scenario.name} {number}/{self.options.rounds} {one.name}: {shown}")
+                    tell(f"{scenario.name} {number}/{rounds} {one.name}: {shown}")
                     if scenario.is_fresh:
                         turn.process.stop()
 

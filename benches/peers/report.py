@@ -122,6 +122,8 @@ def table(results: Results, scenario: Scenario) -> str:
         rows.append(row)
     remarks = [f"Without {name}: {reason}." for name, reason in scenario.without.items()]
     remarks += [f"{remark}." for name, remark in scenario.remarks.items() if name in names]
+    if scenario.turns > 1:
+        remarks.append(f"Medians of {max(turn.round for turn in results.turns if turn.scenario == scenario.name)} turns.")
     others = [turn.figures.get("others", 0) for turn in results.turns if turn.scenario == scenario.name]
     if disturbed := sum(share > DISTURBED for share in others):
         share = f"over {DISTURBED:.0%} of the contestant's core"
