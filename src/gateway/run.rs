@@ -18,7 +18,6 @@ use crate::meter::ledger::Book;
 use crate::reactor::{Source, TICK};
 use crate::telemetry::access::{AccessLog, Sender};
 use crate::telemetry::{Metrics, ThreadMetrics};
-use crate::time::Instant;
 
 /// The data plane, running. Dropped, it goes on until the process ends; [`Gateway::stop`] stops it.
 #[derive(Debug)]
@@ -187,14 +186,14 @@ fn run(start: Start) -> io::Result<()> {
 
 /// Turn after turn, until the thread is told to stop and its requests are through.
 fn turns(thread: &Rc<Thread>, door: &mut Door, drain_timeout: Duration) -> io::Result<()> {
-    let mut ticks = Ticks::new(thread.tasks.now());
+    let mut ticks = Ticks { timer: Source::ticking(TICK, &thread.reactor)?, count: 0 };
     let mut drained_by = None;
     loop {
         let is_busy = thread.tasks.has_woken() || door.is_ready(thread);
-        thread.reactor.wait(if is_busy { Duration::ZERO } else { ticks.left(thread.tasks.coarse_now()) })?;
+        thread.reactor.wait(is_busy.then_some(Duration::ZERO))?;
         let now = thread.tasks.now();
         door.let_in(thread);
-        ticks.pass(thread, now);
+        ticks.pass(thread);
         let panics = thread.tasks.run_woken();
         thread.metrics.connection_panics.add(panics as u64);
         thread.sends.leave_now();
@@ -224,9 +223,7 @@ impl Door {
 
     fn let_in(&mut self, thread: &Rc<Thread>) {
         self.listeners.iter_mut().for_each(|listener| listener.accept(thread));
-        if !self.bell.is_quiet() {
-            // One reading silences it; an attempt more tells that it is silent.
-            while let Some(Ok(_)) = self.bell.reading(|| rustix::io::read(&*self.bell, &mut [0; 8])) {}
+        if self.bell.has_rung() {
             self.incoming.try_iter().for_each(|(stream, peer, slot)| listener::serve(stream, peer, slot, thread));
         }
     }
@@ -234,25 +231,16 @@ impl Door {
 
 /// What is done again and again, whatever happens.
 struct Ticks {
-    next: Instant,
+    timer: Rc<Source>,
     count: u32,
 }
 
 impl Ticks {
-    fn new(now: Instant) -> Self {
-        Self { next: now.after(TICK), count: 0 }
-    }
-
-    fn left(&self, now: Instant) -> Duration {
-        self.next.since(now)
-    }
-
     /// Looks at deadlines at every tick, for revoked keys at every fifth, and at idle connections to upstreams at every tenth.
-    fn pass(&mut self, thread: &Thread, now: Instant) {
-        if now < self.next {
+    fn pass(&mut self, thread: &Thread) {
+        if !self.timer.has_rung() {
             return;
         }
-        self.next = now.after(TICK);
         thread.tasks.tick();
         self.count = self.count.wrapping_add(1);
         if self.count.is_multiple_of(5) {

@@ -221,7 +221,7 @@ mod tests {
                 if let Poll::Ready(ended) = self.sends.poll_rest(&self.stream, &self.seat) {
                     return ended;
                 }
-                self.reactor.wait(Duration::from_millis(1)).unwrap();
+                self.reactor.wait(Some(Duration::from_millis(1))).unwrap();
                 self.tasks.tick();
             }
         }

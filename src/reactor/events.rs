@@ -41,14 +41,19 @@ impl Reactor {
         }))
     }
 
-    /// Waits until something happens or the time is up, and wakes the tasks that it concerns.
+    /// Waits until something happens or the time, if there is one, is up, and wakes the tasks that it concerns.
+    ///
+    /// A time costs two readings of the clock and, whenever the thread sleeps, setting a timer up: see [`Source::ticking`].
     ///
     /// # Errors
     /// If the system cannot wait: nothing will ever happen again then.
-    pub fn wait(&self, timeout: Duration) -> io::Result<()> {
+    pub fn wait(&self, timeout: Option<Duration>) -> io::Result<()> {
         let mut events = [const { MaybeUninit::<Event>::uninit() }; EVENTS_MOST];
-        let timeout = Timespec { tv_sec: timeout.as_secs().cast_signed(), tv_nsec: timeout.subsec_nanos().into() };
-        let (events, _) = match epoll::wait(&self.epoll, &mut events, Some(&timeout)) {
+        let timeout = timeout.map(|timeout| Timespec {
+            tv_sec: timeout.as_secs().cast_signed(),
+            tv_nsec: timeout.subsec_nanos().into(),
+        });
+        let (events, _) = match epoll::wait(&self.epoll, &mut events, timeout.as_ref()) {
             Err(Errno::INTR) => return Ok(()),
             events => events?,
         };

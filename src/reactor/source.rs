@@ -11,10 +11,14 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Poll;
+use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::events::Reactor;
@@ -55,6 +59,17 @@ impl Source {
             Err(error) => return Err(error),
         }
         Self::with_flags(socket.into(), reactor, 0)
+    }
+
+    /// Rings at every tick, from one tick on: see [`Source::has_rung`].
+    ///
+    /// # Errors
+    /// If the system gives no timer.
+    pub fn ticking(tick: Duration, reactor: &Rc<Reactor>) -> io::Result<Rc<Self>> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let tick = Timespec { tv_sec: tick.as_secs().cast_signed(), tv_nsec: tick.subsec_nanos().into() };
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: tick, it_value: tick })?;
+        Self::with_flags(timer, reactor, 0)
     }
 
     fn with_flags(fd: OwnedFd, reactor: &Rc<Reactor>, flags: u8) -> io::Result<Rc<Self>> {
@@ -148,6 +163,16 @@ impl Source {
         let mut byte = [MaybeUninit::uninit()];
         // What is found is left where it is, and an error will be met by whoever reads next.
         let _ = self.reading(|| rustix::net::recv(self, &mut byte, RecvFlags::PEEK).map(drop));
+    }
+
+    /// Of a timer or an `eventfd`: whether it has rung since this was last asked.
+    pub fn has_rung(&self) -> bool {
+        let has_rung = !self.is_quiet();
+        if has_rung {
+            // One reading silences it; an attempt more tells that it is silent.
+            while let Some(Ok(_)) = self.reading(|| rustix::io::read(self, &mut [0; 8])) {}
+        }
+        has_rung
     }
 
     /// Whether nothing has come and nothing has ended, as far as is known.
@@ -275,7 +300,6 @@ const NOBODY: usize = usize::MAX;
 mod tests {
     use std::io::{Read, Write};
     use std::net::{Shutdown, TcpListener, TcpStream};
-    use std::time::Duration;
 
     use super::*;
     use crate::reactor::Tasks;
@@ -314,7 +338,7 @@ mod tests {
                     return ready;
                 }
                 if !self.tasks.has_woken() {
-                    self.reactor.wait(Duration::from_secs(1)).unwrap();
+                    self.reactor.wait(Some(Duration::from_secs(1))).unwrap();
                 }
                 self.tasks.run_woken();
             }
@@ -406,6 +430,18 @@ mod tests {
     }
 
     #[test]
+    fn a_timer_rings_again_and_again_and_is_heard_once_each_time() {
+        let reactor = Reactor::new(&Tasks::new()).unwrap();
+        let timer = Source::ticking(Duration::from_millis(1), &reactor).unwrap();
+        for _ in 0..3 {
+            assert!(!timer.has_rung());
+            // Nothing but the timer can end this.
+            reactor.wait(None).unwrap();
+            assert!(timer.has_rung());
+        }
+    }
+
+    #[test]
     fn who_cannot_be_connected_to_is_told_of() {
         let tasks = Tasks::new();
         let reactor = Reactor::new(&tasks).unwrap();
@@ -419,7 +455,7 @@ mod tests {
         let refused = Source::connect(nobody, &reactor).and_then(|source| {
             let ended = (0..TURNS_MOST).find_map(|_| {
                 let ended = source.poll_connected(&seat);
-                reactor.wait(Duration::from_secs(u64::from(ended.is_pending()))).unwrap();
+                reactor.wait(Some(Duration::from_secs(u64::from(ended.is_pending())))).unwrap();
                 if let Poll::Ready(ended) = ended { Some(ended) } else { None }
             });
             ended.unwrap()
