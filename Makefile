@@ -42,7 +42,7 @@ bench-smoke: deps
 	$(CARGO) build --release --locked
 	benches/peers/run --quick
 
-# keygate, plain and built by a profile, beside nginx, HAProxy, Envoy and pingora; installs and builds them, and takes some 35
+# keygate, plain and built by a profile, beside nginx, HAProxy, Envoy and pingora; installs and builds them, and takes some 30
 # minutes once they are built.
 bench-peers:
 	benches/peers/run
