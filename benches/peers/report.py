@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shutil
 import statistics
 import subprocess
 import time
@@ -153,6 +154,9 @@ def _ratio(value: float, to: float | None) -> str:
 
 
 def _git(*arguments: str) -> str:
+    """What git says; nothing where it is not installed, or this is no checkout."""
+    if not shutil.which("git"):
+        return ""
     done = subprocess.run(["git", "-C", str(ROOT), *arguments], capture_output=True, text=True)
     return done.stdout.strip()
 
