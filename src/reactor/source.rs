@@ -25,7 +25,7 @@ use super::events::Reactor;
 use super::tasks::Seat;
 use crate::http1::Buffer;
 
-/// A socket that the reactor of its thread watches. Closed when it is dropped.
+/// A socket, a timer or an `eventfd` that the reactor of its thread watches. Closed when it is dropped.
 pub struct Source {
     fd: OwnedFd,
     reactor: Rc<Reactor>,
